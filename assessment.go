@@ -1,0 +1,178 @@
+package redoubt
+
+// AssessmentSchema names the JSON form of an [Assessment].
+const AssessmentSchema = "redoubt.assess/v1"
+
+// Assessment is the result of attacking one model with one data set: the JSON
+// document "redoubt.assess/v1". Fields are only ever added to it.
+type Assessment struct {
+	Schema        string         `json:"schema"`
+	Tool          Tool           `json:"tool"`
+	Model         ModelInfo      `json:"model"`
+	Data          DataInfo       `json:"data"`
+	CleanAccuracy float64        `json:"clean_accuracy"`
+	Threats       []ThreatResult `json:"threat_models"`
+	Gates         []GateResult   `json:"gates"`
+	Findings      []Finding      `json:"findings"`
+	// PerClass has one entry a class of the data, in class order.
+	PerClass []ClassResult `json:"per_class,omitempty"`
+	// NotTested lists, in sentences, what this run says nothing about.
+	NotTested []string `json:"not_tested"`
+	// SamplesFile is the optional file with the per-sample outcome.
+	SamplesFile string `json:"samples,omitempty"`
+
+	// Examples are pictures for the report; they are not part of the JSON.
+	Examples []Example `json:"-"`
+}
+
+// Tool says what ran.
+type Tool struct {
+	Version string  `json:"version"`
+	Runtime string  `json:"runtime"` // version of ONNX Runtime
+	Threads int     `json:"threads"`
+	Seed    uint64  `json:"seed"`
+	Seconds float64 `json:"seconds"`
+	Started string  `json:"started"` // RFC 3339, UTC
+	Machine string  `json:"machine,omitempty"`
+}
+
+// ModelInfo describes the model that was attacked.
+type ModelInfo struct {
+	Path   string `json:"path"`
+	SHA256 Digest `json:"sha256"`
+	// Access is what the attacks saw: "gradients", "scores" or "labels".
+	Access  string `json:"access"`
+	Input   []int  `json:"input_shape,omitempty"` // of one sample
+	Classes int    `json:"classes,omitempty"`
+	// Characteristics are the model's robustness characteristics.
+	Characteristics Characteristics `json:"characteristics"`
+}
+
+// Characteristics are facts about a model's structure that bear on its
+// robustness.
+type Characteristics struct {
+	Parameters     int64          `json:"parameters"`
+	Depth          int            `json:"depth"` // parametrised layers on the longest path
+	Layers         map[string]int `json:"layers"`
+	Regularisation []string       `json:"regularisation"` // e.g. "BatchNormalization x4"
+	Activations    []string       `json:"activations"`
+	// OutputIsProbability is set when a final softmax or sigmoid was found and
+	// attacks read the logits beneath it.
+	OutputIsProbability bool `json:"output_is_probability"`
+}
+
+// DataInfo describes the samples.
+type DataInfo struct {
+	Path   string     `json:"path,omitempty"`
+	SHA256 Digest     `json:"sha256"`
+	N      int        `json:"n"`
+	Bounds [2]float64 `json:"bounds"`
+	// Features names the columns of tabular data.
+	Features []string `json:"features,omitempty"`
+	// Classes names the labels, when the data does.
+	Classes []string `json:"classes,omitempty"`
+}
+
+// ThreatResult is what was measured for one threat model: a norm and a radius.
+type ThreatResult struct {
+	Norm string  `json:"norm"` // "linf", "l2", "l1", "l0"
+	Eps  float64 `json:"eps"`
+	// RobustAccuracy is the share of all samples that were classified
+	// correctly and stayed so under every attack. A sample that was wrong from
+	// the start counts as not robust.
+	RobustAccuracy float64 `json:"robust_accuracy"`
+	// AttackSuccessRate is the share of the initially correct samples that
+	// fell.
+	AttackSuccessRate float64 `json:"attack_success_rate"`
+	// RobustnessScore is 1 - AttackSuccessRate; the seed's "secure" is above
+	// 0.8.
+	RobustnessScore float64 `json:"robustness_score"`
+	Secure          bool    `json:"secure"`
+	// CI95 is the 95 % Wilson interval of RobustAccuracy.
+	CI95 [2]float64 `json:"ci95"`
+	// The denominators: N samples in all, Correct of them right from the
+	// start, Robust of them standing at the end.
+	N       int `json:"n"`
+	Correct int `json:"correct"`
+	Robust  int `json:"robust"`
+
+	Attacks     []AttackResult `json:"attacks"`
+	Reliability Reliability    `json:"reliability"`
+}
+
+// AttackResult is one attack's share of a threat model. Attacks run in order,
+// each on the samples still standing; RobustAccuracy is the accuracy that
+// would be reported had the run stopped after this attack.
+type AttackResult struct {
+	Name           string  `json:"name"`
+	RobustAccuracy float64 `json:"robust_accuracy"`
+	Attacked       int     `json:"attacked"` // samples it was given
+	Broken         int     `json:"broken"`   // samples it broke
+	Forwards       int64   `json:"forwards"`
+	Gradients      int64   `json:"gradients"`
+	Seconds        float64 `json:"seconds"`
+	// MedianDistortion is the median size, in the threat model's norm, of the
+	// perturbations that succeeded; 0 when none did.
+	MedianDistortion float64 `json:"median_distortion"`
+	Note             string  `json:"note,omitempty"`
+}
+
+// The verdicts on a robustness number.
+const (
+	Trustworthy = "trustworthy"
+	Suspect     = "suspect"
+	Invalid     = "invalid"
+)
+
+// Reliability says whether a robustness number can be believed, and why not.
+type Reliability struct {
+	Verdict string `json:"verdict"` // Trustworthy, Suspect or Invalid
+	Flags   []Flag `json:"flags"`
+}
+
+// Flag is one observation about an evaluation's own quality.
+type Flag struct {
+	// ID is stable: "zero-gradients", "noise-beats-gradients",
+	// "loss-still-rising", "not-monotone", "saturated-softmax",
+	// "random-model", ...
+	ID string `json:"id"`
+	// Verdict is the worst grade this flag allows: "trustworthy" for a
+	// repaired or informative one.
+	Verdict  string `json:"verdict"`
+	Evidence string `json:"evidence"`
+	Remedy   string `json:"remedy,omitempty"`
+}
+
+// GateResult is one gate expression and how it came out.
+type GateResult struct {
+	Expr  string  `json:"expr"`
+	Value float64 `json:"value"`
+	Pass  bool    `json:"pass"`
+}
+
+// ClassResult is accuracy a class, at the largest radius of the first norm.
+type ClassResult struct {
+	Class    int     `json:"class"`
+	Name     string  `json:"name,omitempty"`
+	N        int     `json:"n"`
+	Clean    float64 `json:"clean_accuracy"`
+	Robust   float64 `json:"robust_accuracy"`
+	FallsTo  int     `json:"most_common_error"` // class that its samples most often become, -1 if none
+	FallsPct float64 `json:"most_common_error_share"`
+}
+
+// Example is one sample before and after an attack.
+type Example struct {
+	Index    int // in the data set
+	Attack   string
+	Norm     string
+	Eps      float64
+	Label    int
+	Before   int // predicted class
+	After    int
+	Score    float64 // probability of After
+	Shape    []int   // of one sample, as the model takes it
+	Layout   string  // "chw", "hwc" or "flat"
+	Original []float32
+	Changed  []float32
+}

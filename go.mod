@@ -1,0 +1,3 @@
+module github.com/redoubt-ml/redoubt
+
+go 1.26

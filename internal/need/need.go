@@ -1,0 +1,58 @@
+// Package need finds what a test cannot do without, and skips the test with
+// one line naming it when it is absent. Where REDOUBT_REQUIRE names the need
+// ("data", "ort", "postgres", ... or "all"), as in .ci/run, the test fails
+// instead, so that a skipped test never hides behind a green run.
+package need
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Data is the path of a file or folder of the shared test data, which stands
+// beside the checkout as ../shared/data or where REDOUBT_DATA says.
+func Data(t testing.TB, name string) string {
+	t.Helper()
+	dir := os.Getenv("REDOUBT_DATA")
+	if dir == "" {
+		dir = filepath.Join(Root(t), "..", "shared", "data")
+	}
+	path := filepath.Join(dir, filepath.FromSlash(name))
+	if _, err := os.Stat(path); err != nil {
+		Missing(t, "data", "shared test data "+name)
+	}
+	return path
+}
+
+// Missing ends the test because something is absent: it skips, or fails where
+// REDOUBT_REQUIRE demands what.
+func Missing(t testing.TB, what, description string) {
+	t.Helper()
+	required := strings.Split(os.Getenv("REDOUBT_REQUIRE"), ",")
+	if slices.Contains(required, what) || slices.Contains(required, "all") {
+		t.Fatalf("needs %s, which REDOUBT_REQUIRE demands and which is absent", description)
+	}
+	t.Skipf("needs %s: absent", description)
+}
+
+// Root is the module's root folder.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			t.Fatal("no go.mod above the working directory")
+		}
+		dir = parent
+	}
+}
