@@ -58,6 +58,7 @@ type Graph struct {
 	Initializers []*Tensor
 	Metadata     []Property
 
+	sparse  bool   // unknown holds sparse initializers, which Check refuses
 	unknown []byte // sparse initializers, quantisation annotations, later fields
 }
 
@@ -139,6 +140,8 @@ type Type struct {
 	// carried through unread.
 	Raw        []byte
 	Denotation string
+
+	unknown []byte
 }
 
 // TensorType is the element type and shape of a dense tensor.
@@ -147,6 +150,8 @@ type TensorType struct {
 	// Dims is the declared shape; HasShape is false when the rank is unknown.
 	Dims     []Dim
 	HasShape bool
+
+	unknown []byte
 }
 
 // Dim is one declared dimension: a size, a symbol such as "batch", or, with
