@@ -23,18 +23,8 @@ func (n *Node) uses() []string {
 
 // captures lists the names that a subgraph takes from the graphs around it.
 func (g *Graph) captures() []string {
-	own := make(map[string]bool)
-	for _, v := range g.Inputs {
-		own[v.Name] = true
-	}
-	for _, t := range g.Initializers {
-		own[t.Name] = true
-	}
-	for _, n := range g.Nodes {
-		for _, o := range n.Outputs {
-			own[o] = true
-		}
-	}
+	own := g.defined()
+	own[""] = true
 	var names []string
 	take := func(name string) {
 		if !own[name] {
