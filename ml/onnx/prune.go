@@ -66,3 +66,18 @@ func (g *Graph) defined() map[string]bool {
 	delete(names, "")
 	return names
 }
+
+// used is the set of names that the nodes of a graph, their subgraphs or its
+// outputs ask for.
+func (g *Graph) used() map[string]bool {
+	names := make(map[string]bool)
+	for _, name := range g.outputNames() {
+		names[name] = true
+	}
+	for _, n := range g.Nodes {
+		for _, name := range n.uses() {
+			names[name] = true
+		}
+	}
+	return names
+}
