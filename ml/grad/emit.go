@@ -1,0 +1,286 @@
+package grad
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/redoubt-ml/redoubt/ml/onnx"
+)
+
+// emitter adds nodes and constants to a graph. Nothing reaches the graph
+// before commit.
+type emitter struct {
+	elem onnx.DataType // of the constants that num makes: the gradient at hand
+
+	graph  *onnx.Graph
+	shapes onnx.Shapes
+	inits  map[string]*onnx.Tensor // the graph's initializers and Constant nodes
+
+	prefix string // of new names; no name in the graph starts with it
+	count  int
+	nodes  []*onnx.Node
+	added  []*onnx.Tensor
+	asked  []request
+	consts map[string]string // constants and shapes emitted so far, by content
+}
+
+// request is an optional output that a node is to have.
+type request struct {
+	node *onnx.Node
+	i    int
+	name string
+}
+
+func newEmitter(g *onnx.Graph, shapes onnx.Shapes) *emitter {
+	e := &emitter{
+		graph:  g,
+		shapes: shapes,
+		inits:  make(map[string]*onnx.Tensor, len(g.Initializers)),
+		consts: map[string]string{},
+	}
+	for _, t := range g.Initializers {
+		e.inits[t.Name] = t
+	}
+	for _, n := range g.Nodes {
+		if t := constant(n); t != nil {
+			e.inits[n.Outputs[0]] = t
+		}
+	}
+	// The first of "grad/", "grad1/", "grad2/", ... that is free, so that a
+	// graph may be differentiated again, its gradients included.
+	taken := map[string]bool{}
+	prefixes(g, taken)
+	for i := 0; e.prefix == "" || taken[e.prefix]; i++ {
+		e.prefix = "grad/"
+		if i > 0 {
+			e.prefix = fmt.Sprintf("grad%d/", i)
+		}
+	}
+	return e
+}
+
+// prefixes collects the part up to the first slash of every name in a graph.
+func prefixes(g *onnx.Graph, into map[string]bool) {
+	note := func(name string) {
+		if i := strings.IndexByte(name, '/'); i >= 0 {
+			into[name[:i+1]] = true
+		}
+	}
+	for _, v := range g.Inputs {
+		note(v.Name)
+	}
+	for _, t := range g.Initializers {
+		note(t.Name)
+	}
+	for _, n := range g.Nodes {
+		note(n.Name)
+		for _, out := range n.Outputs {
+			note(out)
+		}
+		for _, sub := range subgraphs(n) {
+			prefixes(sub, into)
+		}
+	}
+}
+
+// constant is the value of a Constant node with a numeric value, else nil.
+func constant(n *onnx.Node) *onnx.Tensor {
+	if n.Op != "Constant" || n.Domain != "" || len(n.Attrs) != 1 || len(n.Outputs) != 1 {
+		return nil
+	}
+	switch a := n.Attrs[0]; a.Name {
+	case "value":
+		return a.Tensor
+	case "value_int":
+		return onnx.IntTensor("", []int64{a.Int})
+	case "value_ints":
+		return onnx.IntTensor("", a.Ints, int64(len(a.Ints)))
+	case "value_float":
+		return onnx.FloatTensor("", []float32{a.Float})
+	case "value_floats":
+		return onnx.FloatTensor("", a.Floats, int64(len(a.Floats)))
+	}
+	return nil
+}
+
+// commit makes the graph what has been emitted.
+func (e *emitter) commit() {
+	for _, r := range e.asked {
+		for len(r.node.Outputs) <= r.i {
+			r.node.Outputs = append(r.node.Outputs, "")
+		}
+		r.node.Outputs[r.i] = r.name
+	}
+	e.graph.Nodes = append(e.graph.Nodes, e.nodes...)
+	e.graph.Initializers = append(e.graph.Initializers, e.added...)
+}
+
+// fail stops the rule that is running with a reason, as a clause.
+func (e *emitter) fail(format string, args ...any) {
+	panic(failure(fmt.Sprintf(format, args...)))
+}
+
+func (e *emitter) emitted(name string) bool { return strings.HasPrefix(name, e.prefix) }
+
+func (e *emitter) fresh(what string) string {
+	e.count++
+	return fmt.Sprintf("%s%s_%d", e.prefix, what, e.count)
+}
+
+// request has a node yield its optional output i.
+func (e *emitter) request(n *onnx.Node, i int) string {
+	for _, r := range e.asked {
+		if r.node == n && r.i == i {
+			return r.name
+		}
+	}
+	name := e.fresh(n.Op)
+	e.asked = append(e.asked, request{n, i, name})
+	return name
+}
+
+// emit appends a node with one output and returns the output's name.
+func (e *emitter) emit(op string, inputs []string, attrs ...*onnx.Attr) string {
+	return e.emitMany(op, inputs, 1, attrs...)[0]
+}
+
+// emitMany appends a node with n outputs.
+func (e *emitter) emitMany(op string, inputs []string, n int, attrs ...*onnx.Attr) []string {
+	outs := make([]string, n)
+	for i := range outs {
+		outs[i] = e.fresh(op)
+	}
+	e.nodes = append(e.nodes, onnx.NewNode(op, inputs, outs, attrs...))
+	return outs
+}
+
+// apply appends a node without attributes.
+func (e *emitter) apply(op string, inputs ...string) string { return e.emit(op, inputs) }
+
+func (e *emitter) add(a, b string) string { return e.apply("Add", a, b) }
+func (e *emitter) sub(a, b string) string { return e.apply("Sub", a, b) }
+func (e *emitter) mul(a, b string) string { return e.apply("Mul", a, b) }
+func (e *emitter) div(a, b string) string { return e.apply("Div", a, b) }
+func (e *emitter) neg(a string) string    { return e.apply("Neg", a) }
+
+// scale multiplies by a number.
+func (e *emitter) scale(a string, by float64) string {
+	if by == 1 {
+		return a
+	}
+	return e.mul(a, e.num(by))
+}
+
+// masked is v where a condition holds, and zero elsewhere.
+func (e *emitter) masked(v, cond string) string { return e.mul(v, e.cast(cond, e.elem)) }
+
+// pick is a where a condition holds, else b.
+func (e *emitter) pick(cond, a, b string) string { return e.apply("Where", cond, a, b) }
+
+func (e *emitter) cast(a string, to onnx.DataType) string {
+	return e.emit("Cast", []string{a}, onnx.IntAttr("to", int64(to)))
+}
+
+// num is a scalar constant of the gradient's type.
+func (e *emitter) num(v float64) string { return e.nums([]float64{v}) }
+
+// nums is a constant of the gradient's type; no dimensions make a scalar.
+func (e *emitter) nums(v []float64, dims ...int64) string {
+	return e.constant(floats(v, e.elem, dims))
+}
+
+// ints is a vector of int64.
+func (e *emitter) ints(v ...int64) string {
+	return e.constant(onnx.IntTensor("", v, int64(len(v))))
+}
+
+// int is a scalar int64.
+func (e *emitter) int(v int64) string { return e.constant(onnx.IntTensor("", []int64{v})) }
+
+// constant adds an initializer, or finds an equal small one.
+func (e *emitter) constant(t *onnx.Tensor) string {
+	if len(t.Raw) > 256 {
+		return e.addInit(t)
+	}
+	return e.once(fmt.Sprint(t.Type, t.Dims, ":", string(t.Raw)), func() string { return e.addInit(t) })
+}
+
+func (e *emitter) addInit(t *onnx.Tensor) string {
+	t.Name = e.fresh("const")
+	e.added = append(e.added, t)
+	e.inits[t.Name] = t
+	return t.Name
+}
+
+// once emits something the first time its key is asked for.
+func (e *emitter) once(key string, make func() string) string {
+	name, ok := e.consts[key]
+	if !ok {
+		name = make()
+		e.consts[key] = name
+	}
+	return name
+}
+
+// floats makes a tensor of a floating-point type, rounding each value to it.
+func floats(v []float64, t onnx.DataType, dims []int64) *onnx.Tensor {
+	var raw []byte
+	for _, f := range v {
+		switch t {
+		case onnx.Double:
+			raw = binary.LittleEndian.AppendUint64(raw, math.Float64bits(f))
+		case onnx.Float16:
+			raw = binary.LittleEndian.AppendUint16(raw, float16(f))
+		case onnx.BFloat16:
+			raw = binary.LittleEndian.AppendUint16(raw, bfloat16(f))
+		default:
+			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(float32(f)))
+		}
+	}
+	return onnx.RawTensor("", t, raw, slices.Clone(dims)...)
+}
+
+// numbers is the content of a constant of a floating-point type.
+func numbers(t *onnx.Tensor) ([]float64, bool) {
+	switch t.Type {
+	case onnx.Float:
+		v := make([]float64, len(t.Raw)/4)
+		for i := range v {
+			v[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(t.Raw[4*i:])))
+		}
+		return v, true
+	case onnx.Double:
+		v := make([]float64, len(t.Raw)/8)
+		for i := range v {
+			v[i] = math.Float64frombits(binary.LittleEndian.Uint64(t.Raw[8*i:]))
+		}
+		return v, true
+	}
+	return nil, false
+}
+
+// bfloat16 rounds to the nearest bfloat16, ties to even. No value here is NaN.
+func bfloat16(f float64) uint16 {
+	b := math.Float32bits(float32(f))
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}
+
+// float16 rounds to the nearest IEEE binary16, ties to even, by way of
+// float32. No value here is NaN.
+func float16(f float64) uint16 {
+	sign := uint16(math.Float32bits(float32(f)) >> 16 & 0x8000)
+	a := math.Abs(float64(float32(f)))
+	switch {
+	case a >= 65520: // halfway between the largest finite value and 2^16
+		return sign | 0x7c00
+	case a < 0x1p-14: // subnormal: a multiple of 2^-24
+		return sign | uint16(math.RoundToEven(a*0x1p24))
+	}
+	frac, exp := math.Frexp(a) // a = frac * 2^exp, frac in [0.5, 1)
+	mant := uint16(math.RoundToEven(frac * 0x1p11))
+	// mant counts from 1024 to 2048; a carry to 2048 moves into the exponent.
+	return sign | (uint16(exp+14)<<10 + mant - 1024)
+}
