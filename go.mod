@@ -4,3 +4,23 @@ go 1.26
 
 // The wire primitives (varints, tags) that ml/onnx decodes models with.
 require google.golang.org/protobuf v1.36.12
+
+// Configuration and feature schemas (ml/data, cmd/redoubt): strict YAML whose
+// errors name line and column.
+require github.com/goccy/go-yaml v1.19.2
+
+// Parquet tables (ml/data).
+require github.com/parquet-go/parquet-go v0.32.0
+
+// Zstandard (ml/data): Parquet pages are measured before they are believed.
+require github.com/klauspost/compress v1.17.9
+
+require (
+	github.com/andybalholm/brotli v1.1.1 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/parquet-go/bitpack v1.0.0 // indirect
+	github.com/parquet-go/jsonlite v1.0.0 // indirect
+	github.com/pierrec/lz4/v4 v4.1.21 // indirect
+	github.com/twpayne/go-geom v1.6.1 // indirect
+	golang.org/x/sys v0.38.0 // indirect
+)
