@@ -13,7 +13,6 @@ import (
 // neighbour, which networks do most, only adds up blocks.
 var resizeRules = []Rule{
 	{Op: "Resize", Since: 13, VJP: vjpResize},
-	{Op: "Upsample", Since: 9, VJP: vjpResize},
 }
 
 func vjpResize(c *call) {
@@ -87,15 +86,11 @@ func (c *call) resizeFactors() []float64 {
 	r := c.rank(x)
 	factors := slices.Repeat([]float64{1}, r)
 	axes := c.node.Ints("axes", span(0, r))
-	scales := 2
-	if c.node.Op == "Upsample" {
-		scales = 1
-	}
 	if c.node.Int("antialias", 0) != 0 {
 		c.fail("it smooths against aliasing")
 	}
-	if c.has(scales) {
-		given := c.constFloats(c.x(scales), "list of scales")
+	if c.has(2) {
+		given := c.constFloats(c.x(2), "list of scales")
 		if len(given) == len(axes) {
 			for i, a := range axes {
 				factors[c.axis(a, r)] = given[i]
@@ -128,7 +123,7 @@ func (c *call) resizeMap(n, m int64, scale float64) matrix {
 		at := place(float64(o))
 		switch mode {
 		case "nearest":
-			row[min(max(c.nearest(at, scale), 0), n-1)] = 1
+			row[min(max(c.nearest(at), 0), n-1)] = 1
 		case "linear":
 			at = min(max(at, 0), float64(n-1))
 			lo := int64(math.Floor(at))
@@ -146,11 +141,7 @@ func (c *call) resizeMap(n, m int64, scale float64) matrix {
 
 // resizePlace is the coordinate transformation from output to input.
 func (c *call) resizePlace(n, m int64, scale float64) func(o float64) float64 {
-	absent := "half_pixel"
-	if c.node.Op == "Upsample" {
-		absent = "asymmetric"
-	}
-	switch mode := c.node.Str("coordinate_transformation_mode", absent); mode {
+	switch mode := c.node.Str("coordinate_transformation_mode", "half_pixel"); mode {
 	case "half_pixel":
 		return func(o float64) float64 { return (o+0.5)/scale - 0.5 }
 	case "half_pixel_symmetric":
@@ -176,12 +167,8 @@ func (c *call) resizePlace(n, m int64, scale float64) func(o float64) float64 {
 }
 
 // nearest rounds a place as nearest_mode says.
-func (c *call) nearest(at, scale float64) int64 {
-	absent := "round_prefer_floor"
-	if c.node.Op == "Upsample" {
-		absent = "floor"
-	}
-	switch c.node.Str("nearest_mode", absent) {
+func (c *call) nearest(at float64) int64 {
+	switch c.node.Str("nearest_mode", "round_prefer_floor") {
 	case "round_prefer_ceil":
 		return int64(math.Floor(at + 0.5))
 	case "floor":
