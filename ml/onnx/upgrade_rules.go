@@ -212,7 +212,7 @@ func resize11(u *upgrader, n *Node) error {
 		return fmt.Errorf("it has no scales")
 	}
 	scales := n.Inputs[1]
-	n.Inputs = []string{n.Inputs[0], "", scales}
+	n.Inputs = []string{n.Inputs[0], u.add(n, "roi", FloatTensor("", nil, 0)), scales}
 	n.Attrs = append(n.Attrs, StringAttr("coordinate_transformation_mode", "asymmetric"))
 	if n.Str("mode", "nearest") != "nearest" {
 		return nil
