@@ -163,6 +163,9 @@ func (c *call) channelSum(dy, y string) string {
 // a depthwise one); a larger stride spreads dy out, which ConvTranspose does
 // without computing the zeros.
 func (c *call) convInput(w *window, dy, weights string) string {
+	if conv, kernel, block, ok := c.subpixel(w, weights); ok {
+		return c.applySubpixel(conv, kernel, block, dy)
+	}
 	n := len(w.kernel)
 	back := &window{kernel: w.kernel, dilation: w.dilation, stride: w.stride, group: w.group}
 	plain := true
