@@ -21,7 +21,7 @@ const (
 // It does not check operators against their schemas: the runtime does.
 func Check(m *Model) error {
 	if m.Graph == nil {
-		return fmt.Errorf("check model: it has no graph; the file is damaged or not ONNX")
+		return fmt.Errorf("check model: it has no graph; the file is empty, damaged or not ONNX")
 	}
 	c := checker{opsets: make(map[string]int64)}
 	if err := c.imports(m.Opsets); err != nil {

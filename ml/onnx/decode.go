@@ -22,9 +22,6 @@ func decodeModel(b []byte, left *budget) (*Model, error) {
 	if int64(len(b)) > left.lim.FileBytes {
 		return nil, fmt.Errorf("decode model: %w: %d bytes where %d are allowed; raise FileBytes if the file is trusted", ErrLimit, len(b), left.lim.FileBytes)
 	}
-	if len(b) == 0 {
-		return nil, fmt.Errorf("decode model: no bytes; the file is empty")
-	}
 	m := new(Model)
 	if err := readModel(decoder{left}, b, m); err != nil {
 		return nil, fmt.Errorf("decode model: %w", err)

@@ -85,6 +85,15 @@ func nodeTests(t *testing.T) map[string]map[string][]byte {
 // equal to what was encoded, and encodes to the same bytes.
 func roundTrip(t *testing.T, m *onnx.Model) {
 	t.Helper()
+	if again := stable(t, m); !reflect.DeepEqual(m, again) {
+		t.Error("the model changed on the way through its encoding")
+	}
+}
+
+// stable is the half of the law that also holds where an attribute is NaN,
+// which equals nothing.
+func stable(t *testing.T, m *onnx.Model) *onnx.Model {
+	t.Helper()
 	b, err := m.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -93,9 +102,6 @@ func roundTrip(t *testing.T, m *onnx.Model) {
 	if err != nil {
 		t.Fatalf("decode what was encoded: %v", err)
 	}
-	if !reflect.DeepEqual(m, again) {
-		t.Error("the model changed on the way through its encoding")
-	}
 	b2, err := again.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -103,6 +109,7 @@ func roundTrip(t *testing.T, m *onnx.Model) {
 	if !bytes.Equal(b, b2) {
 		t.Error("encoding twice gave different bytes")
 	}
+	return again
 }
 
 func TestSharedModelsRoundTrip(t *testing.T) {

@@ -107,12 +107,25 @@ func (u *upgrader) node(n *Node, version int64) error {
 	if step == nil || n.Domain != "" {
 		return nil
 	}
+	if n.Input(0) == "" || len(n.Outputs) == 0 {
+		return fmt.Errorf("it has no input or no output; the file is damaged")
+	}
 	for _, a := range n.Attrs {
+		if want, ok := attrTypes[a.Name]; ok && a.Type != want {
+			return fmt.Errorf("attribute %q has type %d, and the standard says %d; the file is damaged", a.Name, a.Type, want)
+		}
 		if a.Ref != "" {
 			return fmt.Errorf("attribute %q refers to an attribute of the function around it, which is not supported; export the model without functions", a.Name)
 		}
 	}
 	return step(u, n)
+}
+
+// attrTypes are the types of the attributes that steps move or read.
+var attrTypes = map[string]AttrType{
+	"axes": AttrInts, "axis": AttrInt, "ends": AttrInts, "k": AttrInt, "max": AttrFloat, "min": AttrFloat,
+	"mode": AttrString, "pads": AttrInts, "scales": AttrFloats, "spatial": AttrInt, "split": AttrInts,
+	"starts": AttrInts, "value": AttrFloat, "coordinate_transformation_mode": AttrString,
 }
 
 // upgrader is what a step works with: it edits its node in place, and may add
