@@ -256,6 +256,7 @@ func (tr *trial) gradients(t *testing.T, rt *ort.Runtime, rules []Rule, w map[st
 	for _, name := range names {
 		m.Graph.Outputs = append(m.Graph.Outputs, &onnx.Value{Name: name})
 	}
+	onnx.Prune(m.Graph, names)
 	got := run(t, session(t, rt, m), feed)
 	grads := map[string]*onnx.Tensor{}
 	for i, name := range tr.wrt {
@@ -267,10 +268,14 @@ func (tr *trial) gradients(t *testing.T, rt *ort.Runtime, rules []Rule, w map[st
 	return grads
 }
 
-// moved is the point x + h v.
+// moved is the point x + h v; inputs that v lacks stay.
 func (tr *trial) moved(v map[string][]float64, h float64) map[string]*onnx.Tensor {
 	p := map[string]*onnx.Tensor{}
 	for name, x := range tr.point {
+		p[name] = x
+		if v[name] == nil {
+			continue
+		}
 		data, _ := numbers(x)
 		for i := range data {
 			data[i] += h * v[name][i]
