@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
@@ -89,6 +90,7 @@ type Spec struct {
 	Paper     string       // author, year, identifier
 	Technique string       // MITRE ATLAS
 	Access    model.Access // what it needs to see
+	Norms     []Norm       // the norms it works in; nil means every one
 	// New makes the attack with the given settings; zero settings mean the
 	// attack's own defaults.
 	New func(Settings) Attack
@@ -103,6 +105,9 @@ type Settings struct {
 	Queries  int     // model answers a sample, for attacks without gradients
 }
 
+// Works reports whether the attack knows the norm.
+func (s *Spec) Works(n Norm) bool { return s.Norms == nil || slices.Contains(s.Norms, n) }
+
 // All lists every attack, the quick ones first.
 var All = []*Spec{
 	fgsm,
@@ -111,6 +116,8 @@ var All = []*Spec{
 	pgdMargin,
 	pgdDLR,
 	mifgsm,
+	apgdCE,
+	apgdDLR,
 	square,
 	noise,
 }

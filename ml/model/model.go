@@ -42,16 +42,16 @@ type Gradients interface {
 // Buffered is implemented by models that compute in memory of their own. A
 // batch that lives there is not copied on its way in.
 type Buffered interface {
-	// Input is the model's input memory for n samples. It holds until Input is
-	// called again.
-	Input(n int) (*tensor.Tensor, error)
+	// Input is memory for n samples of a shape, the model's own where the
+	// shape is the model's. It holds until Input is called again.
+	Input(n int, sample []int) (*tensor.Tensor, error)
 }
 
 // Input is memory for n samples of a shape to pass to m: m's own if it has
 // any, else newly allocated.
 func Input(m Scores, n int, sample []int) (*tensor.Tensor, error) {
 	if b, ok := m.(Buffered); ok {
-		return b.Input(n)
+		return b.Input(n, sample)
 	}
 	return tensor.New(append([]int{n}, sample...)...), nil
 }

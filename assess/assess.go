@@ -1,0 +1,261 @@
+// Package assess measures how easily a model is fooled, and how far the
+// measurement can be believed.
+//
+// [Run] attacks a [Target] with a data set under each threat model (a norm and
+// a radius). An attack only proposes points. The driver clips each into the
+// box, measures its distance with code of its own, asks the model again, and
+// keeps the worst case for each sample: later attacks see only the samples
+// still standing. When the attacks are done it doubts itself (see
+// reliability.go) and grades every number "trustworthy", "suspect" or
+// "invalid", with the evidence.
+//
+//	result, err := assess.Run(ctx, assess.Local(m), set, assess.Config{
+//		Norms: []evasion.Norm{evasion.Linf}, Eps: []float64{0.1},
+//	})
+//
+// The same seed gives the same numbers, whatever the number of workers.
+package assess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/attack/evasion"
+	"github.com/redoubt-ml/redoubt/ml/data"
+	"github.com/redoubt-ml/redoubt/ml/model"
+	"github.com/redoubt-ml/redoubt/ml/tensor"
+)
+
+// Target is what is attacked.
+type Target struct {
+	// Open is a view of the model for one worker, and how to free it.
+	Open    func() (model.Scores, func())
+	Access  model.Access
+	Why     error // why access is not WhiteBox
+	Sample  []int
+	Classes int
+	Info    redoubt.ModelInfo
+}
+
+// Local is a model file as a target.
+func Local(m *model.Local) Target {
+	access, why := m.Access()
+	return Target{
+		Open: func() (model.Scores, func()) {
+			f := m.Fork()
+			if access == model.WhiteBox {
+				return f, f.Free
+			}
+			return model.WithoutGradients(f), f.Free
+		},
+		Access:  access,
+		Why:     why,
+		Sample:  m.Sample(),
+		Classes: m.Classes(),
+		Info: redoubt.ModelInfo{
+			Access: access.String(), Input: m.Sample(), Classes: m.Classes(), Characteristics: characteristics(m),
+		},
+	}
+}
+
+// Config says what to try. The zero value of a field is what its comment says.
+type Config struct {
+	Norms   []evasion.Norm  // nil means Linf
+	Eps     []float64       // radii, the same for every norm; Required
+	Attacks []*evasion.Spec // nil means Fast
+	evasion.Settings
+	Targets []int // wanted class of each sample; nil for untargeted
+	Box     evasion.Box
+	Seed    uint64
+	Workers int // 0 means 1
+	Batch   int // samples a worker holds at once; 0 means 100
+	// Checks is how much to doubt; the zero value is FullChecks.
+	Checks Checks
+	Gates  []Gate
+	// Journal keeps what was finished so that a run can resume; nil keeps
+	// nothing.
+	Journal *Journal
+	// Progress is told about the work as it goes; nil is silence.
+	Progress func(stage string, done, total int)
+	// Version is entered in the result.
+	Version string
+}
+
+// Checks is how much an assessment doubts itself.
+type Checks int
+
+// The degrees of doubt.
+const (
+	FullChecks Checks = iota
+	NoChecks
+)
+
+// Fast is the ensemble used when nothing else is asked for: PGD and Auto-PGD on
+// objectives with and without a vanishing gradient, then attacks without
+// gradients. It is not AutoAttack.
+func Fast() []*evasion.Spec {
+	var specs []*evasion.Spec
+	for _, name := range []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "square", "noise"} {
+		s, err := evasion.Find(name)
+		if err != nil {
+			panic(err) // the list above names attacks of ours
+		}
+		specs = append(specs, s)
+	}
+	return specs
+}
+
+// Run assesses the target. It returns what it has when the context ends, with
+// the context's error.
+func Run(ctx context.Context, target Target, set *data.Set, cfg Config) (*redoubt.Assessment, error) {
+	d, err := newDriver(target, set, cfg)
+	if err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	if err := d.clean(ctx); err != nil {
+		return nil, err
+	}
+	for _, norm := range d.cfg.Norms {
+		if err := d.threats(ctx, norm); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.illustrate(ctx); err != nil {
+		return nil, err
+	}
+	a := d.result()
+	a.Tool = redoubt.Tool{
+		Version: cfg.Version, Threads: d.cfg.Workers, Seed: cfg.Seed,
+		Seconds: time.Since(started).Seconds(), Started: started.UTC().Format(time.RFC3339),
+	}
+	return a, nil
+}
+
+// driver is one assessment under way.
+type driver struct {
+	target Target
+	set    *data.Set
+	cfg    Config
+
+	logits  *tensor.Tensor // clean answers
+	correct []int          // rows answered correctly
+	results []*threat
+	general []redoubt.Flag // about the model, whatever the threat
+	shown   []redoubt.Example
+}
+
+// threat is one threat model under way. An outcome is nil while its sample
+// stands.
+type threat struct {
+	norm     evasion.Norm
+	eps      float64
+	outcomes map[int]*Outcome
+	attacks  []redoubt.AttackResult
+	flags    []redoubt.Flag
+}
+
+// Outcome is how a sample fell.
+type Outcome struct {
+	Row        int     `json:"row"`
+	Attack     string  `json:"attack"`
+	Class      int     `json:"class"` // what it became
+	Distortion float64 `json:"distortion"`
+}
+
+func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
+	if len(cfg.Eps) == 0 {
+		return nil, errors.New("assess: no radius given: name at least one with --eps")
+	}
+	for _, e := range cfg.Eps {
+		if !(e > 0) || e > 1e30 {
+			return nil, fmt.Errorf("assess: radius %v: want a positive number", e)
+		}
+	}
+	cfg.Eps = slices.Clone(cfg.Eps)
+	slices.Sort(cfg.Eps)
+	cfg.Eps = slices.Compact(cfg.Eps)
+	if cfg.Norms == nil {
+		cfg.Norms = []evasion.Norm{evasion.Linf}
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 1
+	}
+	if cfg.Batch == 0 {
+		cfg.Batch = 100
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string, int, int) {}
+	}
+	if cfg.Attacks == nil {
+		cfg.Attacks = Fast()
+	}
+	var err error
+	if cfg.Attacks, err = order(cfg.Attacks, cfg.Norms, target); err != nil {
+		return nil, err
+	}
+	d := &driver{target: target, set: set, cfg: cfg}
+	return d, d.checkData()
+}
+
+// order puts attacks with gradients first, so that one without that breaks
+// more is noticed, and drops those the model does not allow.
+func order(specs []*evasion.Spec, norms []evasion.Norm, target Target) ([]*evasion.Spec, error) {
+	var kept []*evasion.Spec
+	for _, s := range specs {
+		if s.Access <= target.Access && slices.ContainsFunc(norms, s.Works) {
+			kept = append(kept, s)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("assess: none of the attacks asked for can be used: the model gives %v only (%w)", target.Access, target.Why)
+	}
+	slices.SortStableFunc(kept, func(a, b *evasion.Spec) int { return int(b.Access) - int(a.Access) })
+	return kept, nil
+}
+
+func (d *driver) checkData() error {
+	x, box := d.set.X, d.cfg.Box
+	if x.Rows() == 0 {
+		return errors.New("assess: the data set is empty")
+	}
+	if !slices.Equal(x.Shape[1:], d.target.Sample) {
+		return fmt.Errorf("assess: samples have shape %v, the model takes %v", x.Shape[1:], d.target.Sample)
+	}
+	if len(box.Lo) == 0 || len(box.Hi) == 0 {
+		return errors.New("assess: no bounds of the input given: name them with --bounds lo,hi")
+	}
+	for i, y := range d.set.Y {
+		if y < 0 || y >= d.target.Classes {
+			return fmt.Errorf("assess: sample %d has label %d, but the model has %d classes", i, y, d.target.Classes)
+		}
+	}
+	for i := range x.Rows() {
+		for j, v := range x.Row(i) {
+			if lo, hi := box.At(j); !(v >= lo && v <= hi) {
+				return fmt.Errorf("assess: sample %d has %v at element %d, outside the bounds %v to %v: give the right ones with --bounds",
+					i, v, j, lo, hi)
+			}
+		}
+	}
+	return nil
+}
+
+// batch is the given rows as an attack sees them.
+func (d *driver) batch(rows []int, norm evasion.Norm, eps float64) *evasion.Batch {
+	b := &evasion.Batch{
+		X: d.set.X.Gather(rows), Labels: make([]int, len(rows)), Norm: norm, Eps: make([]float64, len(rows)),
+		Box: d.cfg.Box, IDs: rows, Seed: d.cfg.Seed,
+	}
+	for i, r := range rows {
+		b.Labels[i], b.Eps[i] = d.set.Y[r], eps
+		if d.cfg.Targets != nil {
+			b.Targets = append(b.Targets, d.cfg.Targets[r])
+		}
+	}
+	return b
+}

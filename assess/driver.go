@@ -1,0 +1,300 @@
+package assess
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/attack/evasion"
+	"github.com/redoubt-ml/redoubt/ml/model"
+	"github.com/redoubt-ml/redoubt/ml/tensor"
+)
+
+// clean asks the model about the samples as they are.
+func (d *driver) clean(ctx context.Context) error {
+	n := d.set.X.Rows()
+	d.logits = tensor.New(n, d.target.Classes)
+	err := d.each(ctx, "clean", all(n), func(m model.Scores, rows []int) error {
+		z, err := m.Scores(ctx, d.set.X.Gather(rows))
+		if err != nil {
+			return err
+		}
+		for i, r := range rows {
+			copy(d.logits.Row(r), z.Row(i))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		for _, v := range d.logits.Row(i) {
+			if v != v {
+				return fmt.Errorf("assess: the model answers sample %d with NaN", i)
+			}
+		}
+		if tensor.ArgMax(d.logits.Row(i)) == d.set.Y[i] {
+			d.correct = append(d.correct, i)
+		}
+	}
+	if d.cfg.Checks == FullChecks {
+		return d.checkModel(ctx)
+	}
+	return nil
+}
+
+func all(n int) []int {
+	rows := make([]int, n)
+	for i := range rows {
+		rows[i] = i
+	}
+	return rows
+}
+
+// each shares batches of rows out among workers. Which rows share a batch does
+// not depend on the number of workers.
+func (d *driver) each(ctx context.Context, stage string, rows []int, do func(m model.Scores, rows []int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	batches := make(chan []int)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	done := 0
+	d.cfg.Progress(stage, 0, len(rows))
+	for range min(d.cfg.Workers, max(1, len(rows)/d.cfg.Batch)+1) {
+		wg.Go(func() {
+			m, free := d.target.Open()
+			defer free()
+			for b := range batches {
+				if err := do(m, b); err != nil {
+					cancel(err)
+					continue
+				}
+				mu.Lock()
+				done += len(b)
+				d.cfg.Progress(stage, done, len(rows))
+				mu.Unlock()
+			}
+		})
+	}
+feed:
+	for b := range slices.Chunk(rows, d.cfg.Batch) {
+		select {
+		case batches <- b:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(batches)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// threats assesses one norm at every radius.
+func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
+	var before *threat
+	for _, eps := range d.cfg.Eps {
+		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}}
+		for _, spec := range d.cfg.Attacks {
+			if !spec.Works(norm) {
+				continue
+			}
+			a := attempt{spec.Name, spec.New(d.cfg.Settings)}
+			if err := d.attack(ctx, t, a, d.standing(t)); err != nil {
+				return err
+			}
+		}
+		if d.cfg.Checks == FullChecks {
+			if err := d.doubt(ctx, t); err != nil {
+				return err
+			}
+		}
+		d.carry(before, t)
+		d.results = append(d.results, t)
+		before = t
+	}
+	return nil
+}
+
+// standing lists the rows that were right and have not fallen.
+func (d *driver) standing(t *threat) []int {
+	var rows []int
+	for _, r := range d.correct {
+		if t.outcomes[r] == nil {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// attempt is an attack under the name that the report gives it.
+type attempt struct {
+	name   string
+	attack evasion.Attack
+}
+
+// classes is how many classes the attack's objective needs.
+func (a attempt) classes(targeted bool) int {
+	loss := model.Margin
+	switch a := a.attack.(type) {
+	case evasion.Descent:
+		loss = a.Loss
+	case evasion.AutoPGD:
+		loss = a.Loss
+	}
+	switch {
+	case loss == model.DLR && targeted:
+		return 4
+	case loss == model.DLR:
+		return 3
+	}
+	return 2
+}
+
+// attack runs one attack on the given rows and enters what it broke.
+func (d *driver) attack(ctx context.Context, t *threat, a attempt, rows []int) error {
+	started := time.Now()
+	fallen, tally, err := d.try(ctx, t.norm, t.eps, a, rows)
+	if errors.Is(err, errSkip) {
+		t.attacks = append(t.attacks, redoubt.AttackResult{Name: a.name, RobustAccuracy: d.robust(t), Note: err.Error()})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s at %s %v: %w", a.name, t.norm.Name(), t.eps, err)
+	}
+	var sizes []float64
+	for _, o := range fallen {
+		t.outcomes[o.Row] = o
+		sizes = append(sizes, o.Distortion)
+	}
+	t.attacks = append(t.attacks, redoubt.AttackResult{
+		Name: a.name, RobustAccuracy: d.robust(t), Attacked: len(rows), Broken: len(fallen),
+		Forwards: tally.Forwards, Gradients: tally.Gradients,
+		Seconds: time.Since(started).Seconds(), MedianDistortion: median(sizes),
+	})
+	return nil
+}
+
+// errSkip marks an attack that this model does not allow, for a reason that
+// belongs in the report.
+var errSkip = errors.New("not possible here")
+
+func (d *driver) robust(t *threat) float64 {
+	return float64(len(d.correct)-len(t.outcomes)) / float64(d.set.X.Rows())
+}
+
+// try runs an attack and returns what it really broke, in the order of rows.
+func (d *driver) try(ctx context.Context, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, model.Tally, error) {
+	var mu sync.Mutex
+	var fallen []*Outcome
+	var total model.Tally
+	stage := fmt.Sprintf("%s %s %g", a.name, norm.Name(), eps)
+	if need := a.classes(d.cfg.Targets != nil); d.target.Classes < need {
+		return nil, total, fmt.Errorf("%w: its objective needs %d classes, the model has %d", errSkip, need, d.target.Classes)
+	}
+	err := d.each(ctx, stage, rows, func(m model.Scores, rows []int) error {
+		found, tally, ok := d.cfg.Journal.find(stage, rows)
+		if !ok {
+			var err error
+			if found, err = d.once(ctx, model.Count(m, &tally), m, norm, eps, a, rows); err != nil {
+				return err
+			}
+			if err := d.cfg.Journal.record(stage, rows, found, tally); err != nil {
+				return err
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		fallen = append(fallen, found...)
+		total.Forwards += tally.Forwards
+		total.Gradients += tally.Gradients
+		return nil
+	})
+	slices.SortFunc(fallen, func(a, b *Outcome) int { return cmp.Compare(a.Row, b.Row) })
+	return fallen, total, err
+}
+
+// once attacks one batch and judges the candidates: nothing is believed
+// because the attack says so.
+func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, error) {
+	b := d.batch(rows, norm, eps)
+	x, err := a.attack.Perturb(ctx, counted, b)
+	if err != nil {
+		return nil, err
+	}
+	distance := make([]float64, len(rows))
+	for i := range rows {
+		d.cfg.Box.Clip(x.Row(i))
+		distance[i] = size(norm, x.Row(i), b.X.Row(i))
+	}
+	z, err := m.Scores(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	goal := &model.Objective{Loss: model.Margin, Labels: b.Labels, Targets: b.Targets}
+	var fallen []*Outcome
+	for i, r := range rows {
+		if !goal.Reached(i, z.Row(i)) {
+			continue
+		}
+		if distance[i] > eps*(1+1e-5)+1e-6 {
+			return nil, fmt.Errorf("the attack left its ball: sample %d moved %v, allowed %v", r, distance[i], eps)
+		}
+		fallen = append(fallen, &Outcome{Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i]})
+	}
+	return fallen, nil
+}
+
+// size measures a perturbation in float64, apart from the attacks' own code.
+func size(norm evasion.Norm, x, origin []float32) float64 {
+	var top, sum, squares float64
+	for j, v := range x {
+		d := math.Abs(float64(v) - float64(origin[j]))
+		top, sum, squares = math.Max(top, d), sum+d, squares+d*d
+	}
+	switch norm {
+	case evasion.Linf:
+		return top
+	case evasion.L2:
+		return math.Sqrt(squares)
+	case evasion.L1:
+		return sum
+	}
+	return math.Inf(1)
+}
+
+// carry applies that a point in a small ball is in a larger one too: what fell
+// at the radius before has fallen at this one. That this was needed is a sign
+// that the attacks here were not at their best.
+func (d *driver) carry(before, t *threat) {
+	if before == nil {
+		return
+	}
+	missed := 0
+	for r, o := range before.outcomes {
+		if t.outcomes[r] == nil {
+			t.outcomes[r] = o
+			missed++
+		}
+	}
+	if missed > 0 && d.cfg.Checks == FullChecks {
+		t.flags = append(t.flags, d.notMonotone(before, t, missed))
+	}
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	slices.Sort(v)
+	if n := len(v); n%2 == 0 {
+		return (v[n/2-1] + v[n/2]) / 2
+	}
+	return v[len(v)/2]
+}
