@@ -23,6 +23,30 @@ type Assessment struct {
 
 	// Examples are pictures for the report; they are not part of the JSON.
 	Examples []Example `json:"-"`
+	// Samples is how each sample fared, for a file of its own.
+	Samples []Sample `json:"-"`
+}
+
+// Sample is the outcome of one sample: a line of the per-sample file.
+type Sample struct {
+	Index     int             `json:"index"` // in the data set, from 0
+	Label     int             `json:"label"`
+	Predicted int             `json:"predicted"`
+	Outcomes  []SampleOutcome `json:"outcomes"` // in the order of the threat models
+}
+
+// SampleOutcome is how a sample fared under one threat model.
+type SampleOutcome struct {
+	Norm string  `json:"norm"`
+	Eps  float64 `json:"eps"`
+	// Robust is set when the sample was right and no attack changed that.
+	Robust bool `json:"robust"`
+	// Attack, Class and Distortion say what broke it, what it became and how
+	// far it was moved; they are empty for a sample that stands or was wrong
+	// from the start.
+	Attack     string  `json:"attack,omitempty"`
+	Class      *int    `json:"class,omitempty"`
+	Distortion float64 `json:"distortion,omitempty"`
 }
 
 // Tool says what ran.
@@ -34,6 +58,8 @@ type Tool struct {
 	Seconds float64 `json:"seconds"`
 	Started string  `json:"started"` // RFC 3339, UTC
 	Machine string  `json:"machine,omitempty"`
+	// Command is the command line that repeats the run, quoted for a shell.
+	Command string `json:"command,omitempty"`
 }
 
 // ModelInfo describes the model that was attacked.

@@ -1,6 +1,6 @@
 module github.com/redoubt-ml/redoubt
 
-go 1.26
+go 1.26.0
 
 // The wire primitives (varints, tags) that ml/onnx decodes models with.
 require google.golang.org/protobuf v1.36.12
@@ -12,15 +12,23 @@ require github.com/goccy/go-yaml v1.19.2
 // Parquet tables (ml/data).
 require github.com/parquet-go/parquet-go v0.32.0
 
+// Tests only (report): SARIF output is held against the official schema.
+require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.17.9
 
 require (
 	github.com/andybalholm/brotli v1.1.1 // indirect
 	github.com/google/uuid v1.6.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
 	github.com/pierrec/lz4/v4 v4.1.21 // indirect
+	github.com/spf13/cobra v1.10.2 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
 	github.com/twpayne/go-geom v1.6.1 // indirect
-	golang.org/x/sys v0.38.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/term v0.47.0 // indirect
+	golang.org/x/text v0.14.0 // indirect
 )
