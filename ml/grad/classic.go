@@ -58,16 +58,14 @@ func vjpNormalizer(c *call) {
 	along := c.sum(c.mul(dy, y), axis, true)
 	switch c.node.Str("norm", "MAX") {
 	case "L1":
-		norm := c.sum(c.apply("Abs", x), axis, true)
-		c.give(0, c.div(c.sub(dy, c.mul(c.apply("Sign", x), along)), norm))
+		c.give(0, c.overNorm(c.sub(dy, c.mul(c.apply("Sign", x), along)), c.norm1(x, axis)))
 	case "L2":
-		norm := c.apply("Sqrt", c.sum(c.mul(x, x), axis, true))
-		c.give(0, c.div(c.sub(dy, c.mul(y, along)), norm))
+		c.give(0, c.overNorm(c.sub(dy, c.mul(y, along)), c.norm2(x, axis)))
 	default:
 		norm := c.reduce("ReduceMax", x, axis, true)
 		won := c.cast(c.apply("Equal", x, norm), c.elem)
 		share := c.div(along, c.sum(won, axis, true))
-		c.give(0, c.div(c.sub(dy, c.mul(won, share)), norm))
+		c.give(0, c.overNorm(c.sub(dy, c.mul(won, share)), norm))
 	}
 }
 

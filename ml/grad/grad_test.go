@@ -275,7 +275,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{"unknown operator", []*onnx.Node{node("Frobnicate", "x", "y")}, []string{"y"}, one, []string{"x"}, "no rule covers operator Frobnicate", "Frobnicate"},
 		{"varying space", []*onnx.Node{node("AveragePool", "x", "y", ais("kernel_shape", 2, 2))}, []string{"y"}, one, []string{"x"}, "varies from run to run", "AveragePool"},
-		{"training", []*onnx.Node{node("BatchNormalization", "x s b m v", "y", ai("training_mode", 1))}, []string{"y"}, one, []string{"x"}, "export the model for inference", "BatchNormalization"},
+		{"running mean", []*onnx.Node{node("BatchNormalization", "x s b m v", "y h", ai("training_mode", 1))}, []string{"h"}, one, []string{"x"}, "through its output 1", "BatchNormalization"},
 		{"missing input", []*onnx.Node{node("Mul", "x", "y")}, []string{"y"}, one, []string{"x"}, "input 1 is missing", "Mul"},
 		{"axis outside", []*onnx.Node{node("Softmax", "x", "y", ai("axis", 9))}, []string{"y"}, one, []string{"x"}, "outside the 4 dimensions", "Softmax"},
 		{"unmeasured value", []*onnx.Node{node("Relu", "x", "m"), node("Relu", "m", "y")}, []string{"y"}, one, []string{"x"}, `shape of "m" is not known`, "Relu"},

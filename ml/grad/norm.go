@@ -60,11 +60,12 @@ func (c *call) perChannel(v, x string) string {
 // vjpBatchNorm is the rule of inference, where mean and variance are given.
 func vjpBatchNorm(c *call) {
 	c.only()
-	if c.node.Int("training_mode", 0) != 0 {
-		c.fail("it is in training mode, where a sample's result depends on the others of its batch; export the model for inference")
-	}
 	x, dy := c.x(0), c.dy()
 	eps := float64(c.node.Float("epsilon", 1e-5))
+	if c.node.Int("training_mode", 0) != 0 {
+		c.batchNormTraining(x, dy, eps)
+		return
+	}
 	factor, inv := c.batchNormFactor(eps)
 	c.give(0, c.mul(dy, factor))
 	if !c.wants(1) && !c.wants(2) && !c.wants(3) && !c.wants(4) {
@@ -86,6 +87,23 @@ func vjpBatchNorm(c *call) {
 			c.give(4, c.scale(c.mul(c.mul(dscale, c.x(1)), c.mul(inv, inv)), -0.5))
 		}
 	}
+}
+
+// batchNormTraining is the rule of training, where mean and variance are those
+// of the batch and the running ones only go to the other outputs.
+func (c *call) batchNormTraining(x, dy string, eps float64) {
+	s := c.standardise(x, append([]int64{0}, span(2, c.rank(x))...), eps)
+	if c.wants(0) {
+		c.give(0, c.back(s, c.mul(dy, c.perChannel(c.x(1), x))))
+	}
+	if c.wants(1) {
+		c.give(1, c.channelSum(c.mul(dy, s.hat), x))
+	}
+	if c.wants(2) {
+		c.give(2, c.channelSum(dy, x))
+	}
+	c.stop(3)
+	c.stop(4)
 }
 
 // batchNormFactor is scale/sqrt(var + eps), shaped for x, and 1/sqrt(var + eps)
@@ -199,12 +217,23 @@ func vjpLpNorm(c *call) {
 	axes := []int64{int64(c.axis(c.node.Int("axis", -1), c.rank(x)))}
 	along := c.sum(c.mul(dy, y), axes, true)
 	if c.node.Int("p", 2) == 1 {
-		norm := c.sum(c.apply("Abs", x), axes, true)
-		c.give(0, c.div(c.sub(dy, c.mul(c.apply("Sign", x), along)), norm))
+		c.give(0, c.overNorm(c.sub(dy, c.mul(c.apply("Sign", x), along)), c.norm1(x, axes)))
 		return
 	}
-	norm := c.apply("Sqrt", c.sum(c.mul(x, x), axes, true))
-	c.give(0, c.div(c.sub(dy, c.mul(y, along)), norm))
+	c.give(0, c.overNorm(c.sub(dy, c.mul(y, along)), c.norm2(x, axes)))
+}
+
+func (c *call) norm1(x string, axes []int64) string { return c.sum(c.apply("Abs", x), axes, true) }
+
+func (c *call) norm2(x string, axes []int64) string {
+	return c.apply("Sqrt", c.sum(c.mul(x, x), axes, true))
+}
+
+// overNorm divides by a norm, and gives 0 where the norm is: normalising
+// leaves a vector of zeros as it is.
+func (c *call) overNorm(v, norm string) string {
+	zero := c.apply("Equal", norm, c.num(0))
+	return c.pick(zero, c.num(0), c.div(v, c.pick(zero, c.num(1), norm)))
 }
 
 // vjpLRN is the rule of local response normalisation (Krizhevsky et al. 2012),

@@ -18,11 +18,13 @@ var quantRules = []Rule{
 		back := c.emit("DequantizeLinear", in, onnx.IntAttr("axis", c.node.Int("axis", 1)))
 		inside := c.apply("Less", c.apply("Abs", c.sub(x, back)), scale)
 		c.give(0, c.div(c.masked(dy, inside), scale))
-		c.stop(1)
 	}},
 	{Op: "DequantizeLinear", Since: 10, VJP: func(c *call) {
-		c.give(0, c.mul(c.dy(), c.quantScale(c.x(0))))
-		c.stop(1)
+		scale := c.quantScale(c.x(0))
+		c.give(0, c.mul(c.dy(), scale))
+		if c.wants(1) { // y = (x - zero) scale
+			c.give(1, c.quantScaleBack(c.mul(c.dy(), c.div(c.y(0), scale))))
+		}
 	}},
 }
 
@@ -42,4 +44,21 @@ func (c *call) quantScale(x string) string {
 	dims := slices.Repeat([]int64{1}, c.rank(x))
 	dims[c.axis(c.node.Int("axis", 1), c.rank(x))] = -1
 	return c.apply("Reshape", scale, c.ints(dims...))
+}
+
+// quantScaleBack sums a gradient of the scale, still in the shape of y, over
+// what shared it.
+func (c *call) quantScaleBack(grad string) string {
+	y, scale := c.y(0), c.x(1)
+	var axes []int64
+	for i := range c.rank(y) {
+		single := c.rank(scale) == 0 || c.dims(scale)[0] == 1
+		if single || i != c.axis(c.node.Int("axis", 1), c.rank(y)) {
+			axes = append(axes, int64(i))
+		}
+	}
+	if axes != nil {
+		grad = c.sum(grad, axes, false)
+	}
+	return c.reshapeLike(grad, scale)
 }

@@ -60,7 +60,11 @@ func reduction(op string, since int, d func(c *call, r reduced) string) Rule {
 func (c *call) reduceAxes() (axes []int64, all bool) {
 	rank := c.rank(c.x(0))
 	if c.has(1) {
-		axes = c.constInts(c.x(1), "list of axes")
+		if v, ok := c.tryInts(c.x(1)); ok {
+			axes = v
+		} else {
+			return c.axesByShape(), false
+		}
 	} else {
 		axes = c.node.Ints("axes", nil)
 	}
@@ -76,6 +80,23 @@ func (c *call) reduceAxes() (axes []int64, all bool) {
 	}
 	slices.Sort(axes)
 	return axes, false
+}
+
+// axesByShape finds the reduced axes where the graph computes them: those that
+// have become 1. It needs them kept.
+func (c *call) axesByShape() (axes []int64) {
+	if c.node.Int("keepdims", 1) == 0 {
+		c.constInts(c.x(1), "list of axes")
+	}
+	for i, d := range c.dims(c.y(0)) {
+		if d == 1 && c.dims(c.x(0))[i] != 1 {
+			axes = append(axes, int64(i))
+		}
+	}
+	if axes == nil {
+		c.fail("its axes cannot be told from its shapes")
+	}
+	return axes
 }
 
 // shareOf is 1 over the number of elements that were reduced to one.

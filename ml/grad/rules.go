@@ -3,6 +3,7 @@ package grad
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 )
@@ -66,7 +67,7 @@ func (t ruleTable) find(n *onnx.Node) (Rule, string) {
 	switch {
 	case n.Domain == "" && (n.Op == "If" || n.Op == "Loop" || n.Op == "Scan"):
 		return Rule{}, "control flow that is decided at run time is not differentiated"
-	case n.Domain == "ai.onnx.ml" && len(n.Op) > 12 && n.Op[:12] == "TreeEnsemble":
+	case n.Domain == "ai.onnx.ml" && strings.HasPrefix(n.Op, "TreeEnsemble"):
 		return Rule{}, "a tree ensemble is constant between its thresholds"
 	case n.Domain == "com.microsoft":
 		return Rule{}, "it is one of an optimiser's fused operators; start from the model as it was exported"
