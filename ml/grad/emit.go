@@ -17,6 +17,7 @@ type emitter struct {
 
 	graph  *onnx.Graph
 	shapes onnx.Shapes
+	local  onnx.Shapes             // of emitted values that rules are applied to
 	inits  map[string]*onnx.Tensor // the graph's initializers and Constant nodes
 
 	prefix string // of new names; no name in the graph starts with it
@@ -39,6 +40,7 @@ func newEmitter(g *onnx.Graph, shapes onnx.Shapes) *emitter {
 		graph:  g,
 		shapes: shapes,
 		inits:  make(map[string]*onnx.Tensor, len(g.Initializers)),
+		local:  onnx.Shapes{},
 		consts: map[string]string{},
 	}
 	for _, t := range g.Initializers {

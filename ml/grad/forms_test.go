@@ -11,7 +11,7 @@ var zero = []float64{0}
 // forms is every rule in every form that it treats differently.
 var forms = slices.Concat(
 	unaryForms, binaryForms, matrixForms, convForms, poolForms, normForms,
-	reduceForms, moveForms, gatherForms, resizeForms, otherForms,
+	reduceForms, moveForms, gatherForms, resizeForms, recurrentForms, otherForms,
 )
 
 var unaryForms = []form{
@@ -336,6 +336,25 @@ var resizeForms = []form{
 func scaled(f form, by ...float32) form {
 	f.in = append(f.in, none, f32s(by...))
 	return f
+}
+
+var recurrentForms = []form{
+	{op: "RNN", in: in(sequence(u(3, 2, 4)), u(1, 5, 4), u(1, 5, 5), u(1, 10)), attrs: with(ai("hidden_size", 5)), outputs: 2, single: true},
+	{op: "RNN", name: "reverse, relu, initial state", in: in(u(3, 2, 4), konst(u(1, 5, 4)), konst(u(1, 5, 5)), none, none, u(1, 2, 5)), attrs: with(ai("hidden_size", 5), as("direction", "reverse"), stringsAttr("activations", "Sigmoid")), outputs: 2, single: true},
+	{op: "GRU", in: in(u(3, 2, 4), u(1, 15, 4), u(1, 15, 5), u(1, 30), none, u(1, 2, 5)), attrs: with(ai("hidden_size", 5)), outputs: 2, single: true},
+	{op: "GRU", name: "linear before reset", in: in(u(3, 2, 4), u(2, 15, 4), u(2, 15, 5), u(2, 30)), attrs: with(ai("hidden_size", 5), ai("linear_before_reset", 1), as("direction", "bidirectional")), outputs: 2, single: true},
+	{op: "LSTM", in: in(sequence(u(3, 2, 4)), u(1, 20, 4), u(1, 20, 5), u(1, 40)), attrs: with(ai("hidden_size", 5)), outputs: 3, single: true},
+	{op: "LSTM", name: "bidirectional, initial states", in: in(u(3, 2, 4), u(2, 20, 4), u(2, 20, 5), none, none, u(2, 2, 5), u(2, 2, 5)), attrs: with(ai("hidden_size", 5), as("direction", "bidirectional")), outputs: 3, single: true},
+	{op: "LSTM", name: "last state only", in: in(u(4, 2, 3), u(1, 20, 3), u(1, 20, 5)), single: true, nodes: []*onnx.Node{
+		onnx.NewNode("LSTM", []string{"x0", "x1", "x2"}, []string{"", "y0"}, ai("hidden_size", 5))}},
+}
+
+func stringsAttr(name string, v ...string) *onnx.Attr {
+	a := &onnx.Attr{Name: name, Type: onnx.AttrStrings}
+	for _, s := range v {
+		a.Strings = append(a.Strings, []byte(s))
+	}
+	return a
 }
 
 // A step of 1/64 keeps every value used here exact in float32.

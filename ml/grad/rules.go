@@ -41,6 +41,7 @@ var Rules = slices.Concat(
 	gatherRules,
 	resizeRules,
 	orderRules,
+	recurrentRules,
 	quantRules,
 	classicRules,
 	zeroRules,

@@ -11,6 +11,9 @@ func (e *emitter) look(name string) (onnx.Shape, bool) {
 	if s, ok := e.shapes[name]; ok {
 		return s, true
 	}
+	if s, ok := e.local[name]; ok {
+		return s, true
+	}
 	if t := e.inits[name]; t != nil {
 		return onnx.Shape{Elem: t.Type, Dims: t.Dims}, true
 	}

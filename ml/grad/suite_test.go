@@ -39,8 +39,8 @@ type form struct {
 
 // arg is one input of a form.
 type arg struct {
-	dims  []int64
-	batch bool // the first dimension is the batch: its size varies
+	dims   []int64
+	varies []int64 // the dimensions that are the batch, whose size varies
 	// value draws the elements; nil means that the input is left out.
 	value func(r *rand.Rand, i int) float64
 	fixed *onnx.Tensor // an initializer of another type than the form's
@@ -84,8 +84,9 @@ func off(kinks []float64, dims ...int64) arg {
 	}}
 }
 
-// batch marks the first dimension as the batch.
-func batch(a arg) arg { a.batch = true; return a }
+// batch marks the first dimension as the batch, sequence the second.
+func batch(a arg) arg    { a.varies = []int64{0}; return a }
+func sequence(a arg) arg { a.varies = []int64{1}; return a }
 
 // konst makes an argument a constant of the model.
 func konst(a arg) arg { a.konst = true; return a }
@@ -161,8 +162,8 @@ func (f form) build(t *testing.T, rt *ort.Runtime, elem onnx.DataType) *trial {
 			continue
 		}
 		dims := slices.Clone(a.dims)
-		if a.batch {
-			dims[0] = -1
+		for _, d := range a.varies {
+			dims[d] = -1
 		}
 		feeds[name] = dims
 		tr.point[name], tr.wrt = x, append(tr.wrt, name)
