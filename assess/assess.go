@@ -249,10 +249,10 @@ func (d *driver) checkData() error {
 func (d *driver) batch(rows []int, norm evasion.Norm, eps float64) *evasion.Batch {
 	b := &evasion.Batch{
 		X: d.set.X.Gather(rows), Labels: make([]int, len(rows)), Norm: norm, Eps: make([]float64, len(rows)),
-		Box: d.cfg.Box, IDs: rows, Seed: d.cfg.Seed,
+		Box: d.cfg.Box, IDs: make([]int, len(rows)), Seed: d.cfg.Seed,
 	}
 	for i, r := range rows {
-		b.Labels[i], b.Eps[i] = d.set.Y[r], eps
+		b.Labels[i], b.Eps[i], b.IDs[i] = d.set.Y[r], eps, d.index(r)
 		if d.cfg.Targets != nil {
 			b.Targets = append(b.Targets, d.cfg.Targets[r])
 		}

@@ -47,7 +47,7 @@ func (d *driver) result() *redoubt.Assessment {
 		a.Threats = append(a.Threats, r)
 		a.Findings = append(a.Findings, threatFinding(r))
 	}
-	a.PerClass = d.perClass()
+	a.PerClass, a.Samples = d.perClass(), d.samples()
 	for _, t := range a.Threats {
 		a.Findings = append(a.Findings, doubtFindings(t)...)
 	}
@@ -115,6 +115,31 @@ func doubtFindings(t redoubt.ThreatResult) []redoubt.Finding {
 	return out
 }
 
+// index is a row's position in the file that the data came from.
+func (d *driver) index(row int) int {
+	if d.set.Rows != nil {
+		return d.set.Rows[row]
+	}
+	return row
+}
+
+func (d *driver) samples() []redoubt.Sample {
+	out := make([]redoubt.Sample, d.set.X.Rows())
+	for i := range out {
+		predicted := tensor.ArgMax(d.logits.Row(i))
+		s := redoubt.Sample{Index: d.index(i), Label: d.set.Y[i], Predicted: predicted}
+		for _, t := range d.results {
+			o := redoubt.SampleOutcome{Norm: t.norm.Name(), Eps: t.eps, Robust: predicted == d.set.Y[i]}
+			if fell := t.outcomes[i]; fell != nil {
+				o.Robust, o.Attack, o.Class, o.Distortion = false, fell.Attack, &fell.Class, fell.Distortion
+			}
+			s.Outcomes = append(s.Outcomes, o)
+		}
+		out[i] = s
+	}
+	return out
+}
+
 // perClass is accuracy a class at the largest radius of the first norm.
 func (d *driver) perClass() []redoubt.ClassResult {
 	var worst *threat
@@ -178,6 +203,9 @@ func (d *driver) notTested() []string {
 		"Samples outside this data set: the interval covers chance in drawing the samples, not a change of their source.",
 		"Poisoning, backdoors, extraction, inversion and membership inference.",
 	}
+	if d.set.Features != nil {
+		out = append(out, "Changes that respect what the features mean: attacks here keep to the bounds, but move immutable, integer and one-hot features as if they were numbers.")
+	}
 	if d.target.Access < model.WhiteBox {
 		out = append(out, "Attacks with gradients: the model gives none.")
 	}
@@ -238,7 +266,7 @@ func (d *driver) show(ctx context.Context, t *threat, row int) error {
 		return nil // alone in its batch it rounds differently, and stands
 	}
 	d.shown = append(d.shown, redoubt.Example{
-		Index: row, Attack: o.Attack, Norm: t.norm.Name(), Eps: t.eps, Label: d.set.Y[row],
+		Index: d.index(row), Attack: o.Attack, Norm: t.norm.Name(), Eps: t.eps, Label: d.set.Y[row],
 		Before: tensor.ArgMax(d.logits.Row(row)), After: after, Score: probability(z.Row(0), after),
 		Shape: d.target.Sample, Layout: layoutOf(d.target.Sample),
 		Original: slices.Clone(d.set.X.Row(row)), Changed: slices.Clone(x.Row(0)),

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/report"
+)
+
+// reservation is a file to be written: a temporary one beside its destination,
+// made before the work begins, so that a run of ten minutes does not end in
+// "permission denied", and renamed when it is whole.
+type reservation struct {
+	path   string
+	file   *os.File
+	render func(io.Writer, *redoubt.Assessment) error
+}
+
+type reservations []reservation
+
+// reserve makes room for every report that was asked for.
+func (f *assessFlags) reserve() (reservations, error) {
+	var out reservations
+	add := func(path string, render func(io.Writer, *redoubt.Assessment) error) error {
+		if path == "" {
+			return nil
+		}
+		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+			return fmt.Errorf("write %s: it exists and is not a file", path)
+		}
+		file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+		if err != nil {
+			return fmt.Errorf("write %s: %w", path, errors.Unwrap(err))
+		}
+		out = append(out, reservation{path, file, render})
+		return nil
+	}
+	for _, format := range report.Formats {
+		if err := add(*f.files[format.Name], format.Render); err != nil {
+			out.discard()
+			return nil, err
+		}
+	}
+	if err := add(f.samples, sampleLines); err != nil {
+		out.discard()
+		return nil, err
+	}
+	return out, nil
+}
+
+// sampleLines writes a line of JSON a sample.
+func sampleLines(w io.Writer, a *redoubt.Assessment) error {
+	e := json.NewEncoder(w)
+	for _, s := range a.Samples {
+		if err := e.Encode(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write renders every file, and puts them in place when all are whole.
+func (r reservations) write(a *redoubt.Assessment) error {
+	for _, f := range r {
+		b := bufio.NewWriter(f.file)
+		if err := errors.Join(f.render(b, a), b.Flush(), f.file.Chmod(0o644), f.file.Close()); err != nil {
+			return fmt.Errorf("write %s: %w", f.path, err)
+		}
+	}
+	for _, f := range r {
+		if err := os.Rename(f.file.Name(), f.path); err != nil {
+			return fmt.Errorf("write %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// discard removes what was not put in place.
+func (r reservations) discard() {
+	for _, f := range r {
+		f.file.Close()
+		os.Remove(f.file.Name())
+	}
+}
+
+// machine names the kind of computer that measured.
+func machine() string {
+	name := fmt.Sprintf("%s/%s, %d processors", runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				return name + ", " + strings.TrimSpace(v)
+			}
+		}
+	}
+	return name
+}
+
+// commandLine is the command that repeats this run, quoted for a shell.
+func commandLine(args []string) string {
+	quoted := []string{"redoubt"}
+	for _, a := range args[1:] {
+		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$`*?[]{}()<>|&;#~!") {
+			a = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, a)
+	}
+	return strings.Join(quoted, " ")
+}
