@@ -8,6 +8,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-ml/redoubt"
 )
 
 func openCSV(src *source, paths []string, opt Options) (*Set, error) {
@@ -24,6 +26,21 @@ func openCSV(src *source, paths []string, opt Options) (*Set, error) {
 		comma = '\t'
 	}
 	return decodeCSV(b, comma, schema, opt)
+}
+
+// ParseCSV reads a table that is in memory already, such as an embedded one.
+// Without a schema it is a table of numbers with the label in the last column.
+// The digest is that of text.
+func ParseCSV(text []byte, schema *Schema) (*Set, error) {
+	set, err := decodeCSV(text, ',', schema, Options{Limits: Limits{}.orDefaults()})
+	if err != nil {
+		return nil, fmt.Errorf("parse CSV: %w", err)
+	}
+	set.Digest = redoubt.DigestBytes(text)
+	if err := set.check(); err != nil {
+		return nil, fmt.Errorf("parse CSV: %w", err)
+	}
+	return set, nil
 }
 
 // decodeCSV reads a table with a schema or, without one, a table of numbers.
