@@ -7,9 +7,11 @@ import (
 
 // FreeBatch lets a model that was exported for a fixed number of samples run
 // with any number: the first dimension of every feed and output becomes the
-// symbol "batch", and a Reshape to a constant shape that begins with the old
-// number takes its first dimension from its input instead. Declared types of
-// intermediate values are dropped, because they state the old number.
+// symbol "batch", and constants in which exporters write the old number down
+// give way: the shapes of Reshape, the sizes of Resize, tokens that are
+// concatenated to every sample, zero initial states of recurrent layers.
+// Declared types of intermediate values are dropped, because they state the
+// old number. It works best after [Upgrade] and [Simplify].
 //
 // It returns the old number, or 0 and an unchanged model when there is nothing
 // to free: the first dimension of every feed varies already, or the feeds do
@@ -39,7 +41,7 @@ func FreeBatch(m *Model) int64 {
 		}
 	}
 	g.Values = nil
-	g.freeReshapes(batch)
+	g.freeConstants(batch, m.Opset(""))
 	return batch
 }
 
@@ -50,41 +52,138 @@ func firstDim(v *Value) *Dim {
 	return &v.Type.Tensor.Dims[0]
 }
 
-func (g *Graph) freeReshapes(batch int64) {
+func (g *Graph) freeConstants(batch, opset int64) {
 	varies := make(map[string]bool) // depends on a feed
 	for _, v := range g.Feeds() {
 		varies[v.Name] = true
 	}
-	constants := g.constants()
-	fresh := newNamer(g)
-	for _, n := range g.Nodes {
-		if !slices.ContainsFunc(n.uses(), func(name string) bool { return varies[name] }) {
-			continue
+	f := freer{graph: g, varies: varies, facts: learn(g, facts{}), names: newNamer(g), batch: batch, opset: opset}
+	nodes := g.Nodes
+	g.Nodes = nil
+	for _, n := range nodes {
+		if slices.ContainsFunc(n.uses(), func(name string) bool { return varies[name] }) {
+			for _, o := range n.Outputs {
+				varies[o] = true
+			}
+			if n.Domain == "" {
+				f.node(n)
+			}
 		}
-		for _, o := range n.Outputs {
-			varies[o] = true
-		}
-		if n.Op != "Reshape" || n.Domain != "" || len(n.Inputs) < 2 || n.Int("allowzero", 0) != 0 {
-			continue
-		}
-		shape := constants[n.Inputs[1]]
-		if shape == nil || shape.Type != Int64 || len(shape.Dims) != 1 {
-			continue
-		}
-		dims := shape.Ints()
-		if len(dims) == 0 || dims[0] != batch {
-			continue
-		}
-		// With another -1 in the shape, 0 takes over the input's first
-		// dimension; without one, -1 follows from the number of elements.
-		dims[0] = -1
-		if slices.Contains(dims[1:], -1) {
-			dims[0] = 0
-		}
-		t := IntTensor(fresh.name(fmt.Sprintf("%s_batch", n.Inputs[1])), dims, int64(len(dims)))
-		g.Initializers = append(g.Initializers, t)
-		n.Inputs[1] = t.Name
+		g.Nodes = append(g.Nodes, n)
 	}
+}
+
+// freer rewrites the nodes that see the batch. It adds nodes to the graph in
+// front of the one it works on.
+type freer struct {
+	facts
+	graph  *Graph
+	varies map[string]bool
+	names  *namer
+	batch  int64
+	opset  int64
+}
+
+func (f freer) node(n *Node) {
+	switch n.Op {
+	case "Reshape":
+		f.reshape(n)
+	case "Resize":
+		f.resize(n)
+	case "Concat":
+		f.concat(n)
+	case "LSTM", "GRU", "RNN":
+		for i := 5; i < min(7, len(n.Inputs)); i++ {
+			if f.zero(n.Inputs[i]) {
+				n.Inputs[i] = "" // means the same, at any batch
+			}
+		}
+	}
+}
+
+// vector adds an initializer named after another.
+func (f freer) vector(base string, v []int64) string {
+	t := IntTensor(f.names.name(base+"_batch"), v, int64(len(v)))
+	f.graph.Initializers = append(f.graph.Initializers, t)
+	return t.Name
+}
+
+// shapeOf is a constant shape that begins with the old batch.
+func (f freer) shapeOf(name string) []int64 {
+	t := f.constant[name]
+	if t == nil || t.Type != Int64 || len(t.Dims) != 1 || t.Len() == 0 {
+		return nil
+	}
+	if dims := t.Ints(); dims[0] == f.batch {
+		return dims
+	}
+	return nil
+}
+
+// reshape lets the first dimension follow from the input: with another -1 in
+// the shape, 0 takes over the input's; without one, -1 follows from the number
+// of elements.
+func (f freer) reshape(n *Node) {
+	dims := f.shapeOf(n.Input(1))
+	if dims == nil || n.Int("allowzero", 0) != 0 {
+		return
+	}
+	dims[0] = -1
+	if slices.Contains(dims[1:], -1) {
+		dims[0] = 0
+	}
+	n.Inputs[1] = f.vector(n.Inputs[1], dims)
+}
+
+// resize leaves the first dimension out of the sizes, which version 18 allows.
+func (f freer) resize(n *Node) {
+	dims := f.shapeOf(n.Input(3))
+	if f.opset < 18 || len(dims) < 2 || n.Attr("axes") != nil {
+		return
+	}
+	axes := make([]int64, len(dims)-1)
+	for i := range axes {
+		axes[i] = int64(i + 1)
+	}
+	n.Inputs[3] = f.vector(n.Inputs[3], dims[1:])
+	n.Attrs = append(n.Attrs, IntsAttr("axes", axes...))
+}
+
+// concat repeats, for each sample, what is joined to a single one.
+func (f freer) concat(n *Node) {
+	axis := n.Int("axis", 0)
+	i := slices.IndexFunc(n.Inputs, func(name string) bool { return f.varies[name] })
+	if f.batch != 1 || f.opset < 15 || axis == 0 || i < 0 {
+		return
+	}
+	source := n.Inputs[i]
+	for i, name := range n.Inputs {
+		rank, ok := f.rank[name]
+		if f.varies[name] || !ok || rank < 2 || axis == -int64(rank) {
+			continue
+		}
+		count, shape, out := f.names.name(name+"_count"), f.names.name(name+"_shape"), f.names.name(name+"_batch")
+		ones := f.vector(name+"_ones", slices.Repeat([]int64{1}, rank-1))
+		f.graph.Nodes = append(f.graph.Nodes,
+			NewNode("Shape", []string{source}, []string{count}, IntAttr("start", 0), IntAttr("end", 1)),
+			NewNode("Concat", []string{count, ones}, []string{shape}, IntAttr("axis", 0)),
+			NewNode("Expand", []string{name, shape}, []string{out}))
+		n.Inputs[i] = out
+	}
+}
+
+// zero reports whether a value is known to be zero throughout.
+func (f freer) zero(name string) bool {
+	if t := f.constant[name]; t != nil && t.Type != String {
+		return !slices.ContainsFunc(t.Raw, func(b byte) bool { return b != 0 })
+	}
+	for _, n := range f.graph.Nodes {
+		if n.Op == "ConstantOfShape" && n.Domain == "" && slices.Contains(n.Outputs, name) {
+			a := n.Attr("value")
+			return a == nil || a.Tensor != nil && !slices.ContainsFunc(a.Tensor.Raw, func(b byte) bool { return b != 0 })
+		}
+	}
+	return false
 }
 
 // constants maps names to the values of initializers and Constant nodes.

@@ -284,3 +284,63 @@ func sampleDims(feeds []*onnx.Value) ([]int64, bool) {
 	}
 	return dims, true
 }
+
+// The constants in which exporters write the number of samples down.
+func TestFreeBatchConstants(t *testing.T) {
+	n := onnx.NewNode
+	r := rand.New(rand.NewPCG(9, 10))
+	zeros := onnx.FloatTensor("h0", make([]float32, 3), 1, 1, 3)
+	for _, test := range []struct {
+		name    string
+		dims    []int64
+		nodes   []*onnx.Node
+		weights []*onnx.Tensor
+	}{
+		{"reshape", []int64{1, 2, 6}, []*onnx.Node{n("Reshape", []string{"x", "s"}, []string{"y"})},
+			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, 3, 4}, 3)}},
+		{"reshape with a rest", []int64{1, 2, 6}, []*onnx.Node{n("Reshape", []string{"x", "s"}, []string{"y"})},
+			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, -1}, 2)}},
+		{"resize", []int64{1, 2, 3, 3}, []*onnx.Node{n("Resize", []string{"x", "", "", "s"}, []string{"y"}, onnx.StringAttr("mode", "linear"))},
+			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, 2, 5, 7}, 4)}},
+		{"class token", []int64{1, 2, 3}, []*onnx.Node{
+			n("Expand", []string{"token", "s"}, []string{"one"}),
+			n("Concat", []string{"one", "x"}, []string{"y"}, onnx.IntAttr("axis", 1))},
+			[]*onnx.Tensor{onnx.FloatTensor("token", []float32{7, 8, 9}, 1, 1, 3), onnx.IntTensor("s", []int64{1, 1, 1}, 3)}},
+		{"recurrent state", []int64{1, 4, 2}, []*onnx.Node{
+			n("Transpose", []string{"x"}, []string{"t"}, onnx.IntsAttr("perm", 1, 0, 2)),
+			n("GRU", []string{"t", "w", "r", "", "", "h0"}, []string{"all", "last"}, onnx.IntAttr("hidden_size", 3)),
+			n("Squeeze", []string{"last", "zero"}, []string{"y"})},
+			[]*onnx.Tensor{normal(r, "w", 1, 9, 2), normal(r, "r", 1, 9, 3), zeros, onnx.IntTensor("zero", []int64{0}, 1)}},
+	} {
+		m := small(18, onnx.Float, test.dims, test.nodes, test.weights...)
+		m.IRVersion = 8
+		if err := onnx.Simplify(m); err != nil {
+			t.Fatal(err)
+		}
+		m.Graph.Outputs[0].Type = nil
+		alone := m.Clone()
+		if got := onnx.FreeBatch(m); got != 1 {
+			t.Errorf("%s: freed a batch of %d, want 1", test.name, got)
+		}
+		x := normal(r, "x", append([]int64{3}, test.dims[1:]...)...)
+		together, err := run(t, m, map[string]*onnx.Tensor{"x": x})
+		if err != nil {
+			t.Errorf("%s: %v", test.name, err)
+			continue
+		}
+		row := len(x.Raw) / 3
+		var want []byte
+		for i := range 3 {
+			one := onnx.RawTensor("x", onnx.Float, x.Raw[i*row:(i+1)*row], test.dims...)
+			out, err := run(t, alone, map[string]*onnx.Tensor{"x": one})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, out["y"].Raw...)
+		}
+		y := together["y"]
+		if d := differ(y, onnx.RawTensor("y", onnx.Float, want, y.Dims...), 1e-5, 1e-6); d != "" || y.Dims[0] != 3 {
+			t.Errorf("%s: %v %s", test.name, y.Dims, d)
+		}
+	}
+}

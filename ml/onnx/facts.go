@@ -110,6 +110,11 @@ func (f facts) rankOf(n *Node) (int, bool) {
 		if shape := f.constant[n.Input(1)]; shape != nil && len(shape.Dims) == 1 {
 			return int(shape.Dims[0]), true
 		}
+	case "Expand":
+		r, ok := f.rank[n.Input(0)]
+		if shape := f.constant[n.Input(1)]; ok && shape != nil && len(shape.Dims) == 1 {
+			return max(r, int(shape.Dims[0])), true
+		}
 	case "Squeeze", "Unsqueeze":
 		r, ok := f.rank[n.Input(0)]
 		axes, known := f.axesOf(n)
