@@ -33,7 +33,7 @@ func (d *definition) lets(dims [][]int64, op string, inputs []string, attrs ...*
 func (c *call) compose(define func(d *definition) []string) {
 	d := &definition{call: c}
 	outs := define(d)
-	sub := &sweep{emitter: c.emitter, table: c.table, arrived: map[string][]string{}}
+	sub := &sweep{emitter: c.emitter, table: c.table, arrived: map[string][]string{}, rectify: map[string]string{}}
 	var wrt, from []string
 	for i, in := range c.node.Inputs {
 		if c.wants(i) && !slices.Contains(wrt, in) {

@@ -24,6 +24,15 @@ type window struct {
 // span is the extent of the dilated kernel along axis i.
 func (w *window) span(i int) int64 { return w.dilation[i]*(w.kernel[i]-1) + 1 }
 
+// area is the number of the kernel's elements.
+func (w *window) area() int64 {
+	n := int64(1)
+	for _, k := range w.kernel {
+		n *= k
+	}
+	return n
+}
+
 // window reads a node's attributes. kernel stands in for an absent
 // kernel_shape; wide and narrow are the value at the input and at the output
 // of the convolution (of which a ConvTranspose is the reverse).

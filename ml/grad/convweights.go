@@ -17,10 +17,7 @@ import (
 // narrow one; weights is [M, C/g, kernel...].
 func (c *call) convWeights(w *window, x, dy, weights string) string {
 	dims := c.dims(weights)
-	area := int64(1)
-	for _, k := range w.kernel {
-		area *= k
-	}
+	area := w.area()
 	if slices.Contains(dims, -1) {
 		c.fail("the shape of its weights varies from run to run")
 	}
@@ -32,6 +29,9 @@ func (c *call) convWeights(w *window, x, dy, weights string) string {
 	}
 	return c.weightsByPatches(w, x, dy, dims)
 }
+
+// mostPatches bounds the nodes that a kernel unrolls to.
+const mostPatches = 1024
 
 // patches are the values of x under each position of the kernel, in kernel
 // order: one value of the size of y for each.
@@ -45,6 +45,9 @@ func (c *call) patches(w *window, x string) []string {
 		after = append(after, used-w.before[i]-w.in[i])
 	}
 	x = c.pad(x, before, after)
+	if area := w.area(); area > mostPatches {
+		c.fail("its kernel of %d elements is too large for a gradient in its weights", area)
+	}
 	var out []string
 	for at := range offsets(w.kernel) {
 		starts, ends := make([]int64, n), make([]int64, n)

@@ -179,6 +179,13 @@ var convForms = []form{
 
 var poolForms = []form{
 	{op: "MaxPool", name: "tiling", in: in(batch(apart(2, 3, 4, 6))), attrs: with(ais("kernel_shape", 2, 3), ais("strides", 2, 3))},
+	{op: "MaxPool", name: "after a Relu", in: in(batch(apart(2, 3, 4, 4))), single: true, nodes: []*onnx.Node{
+		onnx.NewNode("Relu", []string{"x0"}, []string{"r"}),
+		onnx.NewNode("MaxPool", []string{"r"}, []string{"y0"}, ais("kernel_shape", 2, 2), ais("strides", 2, 2))}},
+	{op: "MaxPool", name: "after a Relu that something else reads", in: in(batch(apart(2, 3, 4, 4))), single: true, outputs: 2, nodes: []*onnx.Node{
+		onnx.NewNode("Relu", []string{"x0"}, []string{"r"}),
+		onnx.NewNode("MaxPool", []string{"r"}, []string{"y0"}, ais("kernel_shape", 2, 2), ais("strides", 2, 2)),
+		onnx.NewNode("Mul", []string{"r", "r"}, []string{"y1"})}},
 	{op: "MaxPool", name: "rest left over", in: in(batch(apart(2, 3, 5, 5))), attrs: with(ais("kernel_shape", 2, 2), ais("strides", 2, 2))},
 	{op: "MaxPool", name: "overlapping", in: in(batch(apart(2, 3, 6, 6))), attrs: with(ais("kernel_shape", 3, 3), ais("strides", 2, 2), ais("pads", 1, 1, 1, 1))},
 	{op: "MaxPool", name: "stride 1", in: in(apart(1, 2, 5, 5)), attrs: with(ais("kernel_shape", 3, 3))},

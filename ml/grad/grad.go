@@ -35,6 +35,7 @@ package grad
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/redoubt-ml/redoubt/ml/onnx"
@@ -72,6 +73,8 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 		emitter: newEmitter(g, shapes),
 		table:   index(rules),
 		arrived: map[string][]string{},
+		given:   map[string]bool{},
+		rectify: map[string]string{},
 	}
 	for _, name := range slices.Concat(outputs, wrt) {
 		sh, ok := s.look(name)
@@ -80,6 +83,11 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 		}
 		if !sh.Elem.IsFloat() {
 			return nil, fmt.Errorf("differentiate: %q holds %v, which has no gradient; name a floating-point value", name, sh.Elem)
+		}
+	}
+	for _, n := range g.Nodes {
+		if n.Op == "Relu" && n.Domain == "" && len(n.Outputs) == 1 {
+			s.rectify[n.Outputs[0]] = ""
 		}
 	}
 	s.path = trace(g, s.table, outputs, wrt, func(name string) bool {
@@ -123,6 +131,7 @@ type sweep struct {
 	table   ruleTable
 	arrived map[string][]string // contributions to each value's gradient so far
 	given   map[string]bool     // names handed out by result
+	rectify map[string]string   // by result of a Relu: the gradient that has its zeros already
 }
 
 // failure is what a rule stops with. It never leaves the package: rules are
@@ -140,6 +149,14 @@ func (s *sweep) guard(n *onnx.Node, f func()) (err error) {
 				return
 			}
 			err = fmt.Errorf("differentiate: %w", problem(n, string(r)))
+		case runtime.Error:
+			// Rules index attributes and dimensions as the operator's
+			// definition allows. A node that was measured by running it keeps
+			// to that; one that was not may not.
+			if n == nil {
+				panic(r)
+			}
+			err = fmt.Errorf("differentiate: %w", problem(n, "it does not fit its shapes"))
 		default:
 			panic(r)
 		}
@@ -206,9 +223,6 @@ func (s *sweep) result(name string) string {
 	d := s.total(name)
 	if d == "" {
 		d = s.fill(0, name)
-	}
-	if s.given == nil {
-		s.given = map[string]bool{}
 	}
 	if s.given[d] || !s.emitted(d) {
 		d = s.apply("Identity", d)

@@ -227,7 +227,7 @@ func vjpPad(c *call) {
 			continue
 		}
 		n := c.fixed(x, axis)
-		m := newMatrix(n, n+before+after)
+		m := c.matrix(n, n+before+after)
 		for o := range n + before + after {
 			m[c.padSource(mode, o-before, n)][o] = 1
 		}

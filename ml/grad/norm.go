@@ -247,7 +247,7 @@ func vjpLRN(c *call) {
 	size := c.node.Int("size", 1)
 	alpha, beta := float64(c.node.Float("alpha", 1e-4)), float64(c.node.Float("beta", 0.75))
 	channels := c.fixed(x, 1)
-	band := newMatrix(channels, channels)
+	band := c.matrix(channels, channels)
 	for i := range channels {
 		lo, hi := i-(size-1)/2, i+size/2 // as the standard rounds
 		for j := max(0, lo); j <= min(channels-1, hi); j++ {

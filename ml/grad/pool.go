@@ -60,7 +60,8 @@ func (c *call) spread(v string, w *window) string {
 
 // vjpMaxPool has two forms. Tiling windows compare the input with the maximum
 // spread over its window, and elements that tie share the gradient; ties are
-// common where a ReLU left zeros. Otherwise the positions of the maxima, which
+// common where a ReLU left zeros. (Where a Relu comes before the pool, its zeros
+// are put in here, on fewer elements, and not again.) Otherwise the positions of the maxima, which
 // MaxPool yields as its second output, say where the gradient goes: to the
 // first of those that tie.
 func vjpMaxPool(c *call) {
@@ -69,14 +70,18 @@ func vjpMaxPool(c *call) {
 	w := c.window(nil, x, y)
 	if w.tiles() && c.elem == onnx.Float && c.rank(x) == 4 {
 		won := c.cast(c.apply("Equal", x, c.spread(y, w)), c.elem)
-		area := 1.0
-		for _, k := range w.kernel {
-			area *= float64(k)
-		}
 		// The share of the window that won, times the window, is the count.
 		count := c.emit("AveragePool", []string{won}, onnx.IntsAttr("kernel_shape", w.kernel...), onnx.IntsAttr("strides", w.stride...))
-		share := c.div(c.scale(dy, 1/area), count)
-		c.give(0, c.mul(won, c.spread(share, w)))
+		share := c.div(c.scale(dy, 1/float64(w.area())), count)
+		_, rectified := c.rectify[x]
+		if rectified {
+			share = c.masked(share, c.apply("Greater", y, c.num(0)))
+		}
+		grad := c.mul(won, c.spread(share, w))
+		if rectified {
+			c.rectify[x] = grad
+		}
+		c.give(0, grad)
 		return
 	}
 	if c.node.Int("storage_order", 0) != 0 {
@@ -98,11 +103,7 @@ func vjpAveragePool(c *call) {
 	x := c.x(0)
 	w := c.window(nil, x, c.y(0))
 	if w.tiles() && c.elem == onnx.Float {
-		area := 1.0
-		for _, k := range w.kernel {
-			area *= float64(k)
-		}
-		c.give(0, c.spread(c.scale(c.dy(), 1/area), w))
+		c.give(0, c.spread(c.scale(c.dy(), 1/float64(w.area())), w))
 		return
 	}
 	c.give(0, c.unpool(w, c.dy(), c.node.Int("count_include_pad", 0) != 0, true))
@@ -113,7 +114,7 @@ func vjpAveragePool(c *call) {
 func (c *call) unpool(w *window, v string, includePad, mean bool) string {
 	x, y := c.x(0), c.y(0)
 	for i := range w.kernel {
-		m := newMatrix(w.in[i], w.out[i])
+		m := c.matrix(w.in[i], w.out[i])
 		for o := range w.out[i] {
 			var hits []int64
 			count := 0.0

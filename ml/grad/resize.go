@@ -116,7 +116,7 @@ func (c *call) resizeFactors() []float64 {
 
 // resizeMap is the matrix from n elements to m at a scale.
 func (c *call) resizeMap(n, m int64, scale float64) matrix {
-	t := newMatrix(m, n)
+	t := c.matrix(m, n)
 	place := c.resizePlace(n, m, scale)
 	mode := c.node.Str("mode", "nearest")
 	for o, row := range t {

@@ -345,7 +345,14 @@ func (e *emitter) along(v string, pre, post []extent, m matrix) string {
 // matrix is a dense constant, row by row.
 type matrix [][]float64
 
-func newMatrix(rows, cols int64) matrix {
+// largestMatrix bounds what the map of one axis may take: 4096 x 4096.
+const largestMatrix = 1 << 24
+
+// matrix makes a zero matrix.
+func (e *emitter) matrix(rows, cols int64) matrix {
+	if cols > 0 && rows > largestMatrix/cols {
+		e.fail("it would take a constant matrix of %d x %d", rows, cols)
+	}
 	m := make(matrix, rows)
 	for i := range m {
 		m[i] = make([]float64, cols)
@@ -354,10 +361,11 @@ func newMatrix(rows, cols int64) matrix {
 }
 
 func (m matrix) transpose() matrix {
-	t := newMatrix(int64(len(m[0])), int64(len(m)))
-	for i, row := range m {
-		for j, v := range row {
-			t[j][i] = v
+	t := make(matrix, len(m[0]))
+	for j := range t {
+		t[j] = make([]float64, len(m))
+		for i := range m {
+			t[j][i] = m[i][j]
 		}
 	}
 	return t

@@ -104,6 +104,9 @@ func vjpDropout(c *call) {
 // activationRules are the functions that networks put between their layers.
 var activationRules = []Rule{
 	pointwise("Relu", 6, func(c *call, x, y, dy string) string {
+		if c.rectify[y] == dy { // vjpMaxPool has done it
+			return dy
+		}
 		return c.masked(dy, c.apply("Greater", y, c.num(0)))
 	}),
 	pointwise("LeakyRelu", 6, func(c *call, x, y, dy string) string {
