@@ -202,18 +202,29 @@ func (p *plan) decay(factor float64) []float32 {
 	return v
 }
 
-// netGraph computes the logits, and with the gradient also the derivative of
-// each sample's cross-entropy in the sample. Its inputs are the samples, the
-// weights, and for the gradient the target.
-func (p *plan) netGraph(gradient bool) (*onnx.Model, error) {
+// role is what a session of the network in training computes.
+type role int
+
+const (
+	forward     role = iota // logits
+	crossToward             // and the gradient of the cross-entropy against the target
+	marginPast              // and the gradient of the best other logit less that of the target
+)
+
+// netGraph computes the logits and perhaps a derivative of each sample's in the
+// sample. Its inputs are the samples, the weights, and the target for a
+// derivative.
+func (p *plan) netGraph(r role) (*onnx.Model, error) {
 	m := p.free()
 	g := m.Graph
 	g.Outputs = []*onnx.Value{floatValue(p.logits, -1, int64(p.classes))}
-	if gradient {
-		// d/dz of -sum t log softmax(z) is softmax(z) - t where t sums to one.
+	if r != forward {
 		g.Inputs = append(g.Inputs, floatValue(targetName, -1, int64(p.classes)))
 		b := &builder{graph: g, prefix: "train.seed."}
-		seed := b.op("Sub", b.op("Softmax", p.logits), targetName)
+		seed := b.crossSeed(p.logits)
+		if r == marginPast {
+			seed = b.marginSeed(p.logits, p.classes)
+		}
 		d, err := grad.VJP(g, p.shapes, []string{p.logits}, []string{seed}, []string{p.input})
 		if err != nil {
 			return nil, err
@@ -222,6 +233,22 @@ func (p *plan) netGraph(gradient bool) (*onnx.Model, error) {
 	}
 	pruneOutputs(g)
 	return m, nil
+}
+
+// crossSeed is the derivative of -sum t log softmax(z) in z, where t sums to
+// one: softmax(z) - t.
+func (b *builder) crossSeed(logits string) string {
+	return b.op("Sub", b.op("Softmax", logits), targetName)
+}
+
+// marginSeed is the derivative of the largest logit but the target's, less the
+// target's: one where that logit is, less the target.
+func (b *builder) marginSeed(logits string, classes int) string {
+	others := b.op("Sub", logits, b.op("Mul", targetName, b.scalar(1e30)))
+	best := b.fresh()
+	b.node("ArgMax", []string{others}, best, onnx.IntAttr("axis", 1), onnx.IntAttr("keepdims", 0))
+	rival := b.op("OneHot", best, b.ints(int64(classes)), b.vector([]float32{0, 1}))
+	return b.op("Sub", rival, targetName)
 }
 
 func pruneOutputs(g *onnx.Graph) {

@@ -14,37 +14,27 @@ import (
 // whose answers follow the weights from step to step. It is valid inside
 // [Config.Perturb] only.
 type Net struct {
-	trainer           *trainer
-	forward, backward *ort.Session
-	x, target         *ort.Array
-	logits, grad      *ort.Array
-	rows              int // capacity of the arrays
+	trainer      *trainer
+	sessions     map[role]*ort.Session
+	x, target    *ort.Array
+	logits, grad *ort.Array
+	rows         int // capacity of the arrays
 }
 
 var _ model.Gradients = (*Net)(nil)
 
 // Scores implements [model.Scores].
 func (n *Net) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, error) {
-	if n.forward == nil {
-		if err := n.session(&n.forward, false); err != nil {
-			return nil, err
-		}
-	}
-	if err := n.enter(x); err != nil {
-		return nil, err
-	}
-	in := []*ort.Array{n.x, n.trainer.weights()}
-	if err := n.forward.Run(ctx, in, []*ort.Array{n.logits}); err != nil {
-		return nil, err
-	}
-	return n.scores(x.Rows()), nil
+	logits, _, err := n.run(ctx, forward, x, nil)
+	return logits, err
 }
 
-// Gradient implements [model.Gradients] for the objective
-// [model.CrossEntropy]; others are an error.
+// Gradient implements [model.Gradients] for the objectives
+// [model.CrossEntropy] and [model.Margin]; others are an error.
 func (n *Net) Gradient(ctx context.Context, x *tensor.Tensor, obj *model.Objective) (logits, grad *tensor.Tensor, err error) {
-	if obj.Loss != model.CrossEntropy {
-		return nil, nil, fmt.Errorf("gradient of a network in training: its objective is %v; use %v", obj.Loss, model.CrossEntropy)
+	r, ok := map[model.Loss]role{model.CrossEntropy: crossToward, model.Margin: marginPast}[obj.Loss]
+	if !ok {
+		return nil, nil, fmt.Errorf("gradient of a network in training: its objective is %v; use %v or %v", obj.Loss, model.CrossEntropy, model.Margin)
 	}
 	if err := obj.Check(x.Rows(), n.trainer.plan.classes); err != nil {
 		return nil, nil, fmt.Errorf("gradient of a network in training: %w", err)
@@ -57,8 +47,8 @@ func (n *Net) Gradient(ctx context.Context, x *tensor.Tensor, obj *model.Objecti
 	for i, c := range toward {
 		target.Row(i)[c] = 1
 	}
-	logits, grad, err = n.Against(ctx, x, target)
-	if err == nil && obj.Targets != nil { // to be increased is the log-probability
+	logits, grad, err = n.run(ctx, r, x, target)
+	if err == nil && obj.Targets != nil { // what leads away from a label leads to a target
 		for i, v := range grad.Data {
 			grad.Data[i] = -v
 		}
@@ -70,38 +60,50 @@ func (n *Net) Gradient(ctx context.Context, x *tensor.Tensor, obj *model.Objecti
 // the sample of its cross-entropy against a row of probabilities of target,
 // [n, classes]. Both results are overwritten by the next call.
 func (n *Net) Against(ctx context.Context, x, target *tensor.Tensor) (logits, grad *tensor.Tensor, err error) {
-	if n.backward == nil {
-		if err := n.session(&n.backward, true); err != nil {
-			return nil, nil, err
-		}
-	}
 	if target.Rows() != x.Rows() || target.RowLen() != n.trainer.plan.classes {
 		return nil, nil, fmt.Errorf("gradient of a network in training: target %v for %d samples of %d classes", target.Shape, x.Rows(), n.trainer.plan.classes)
+	}
+	return n.run(ctx, crossToward, x, target)
+}
+
+// run answers with the logits, and with the gradient unless the role is
+// forward, which has no target.
+func (n *Net) run(ctx context.Context, r role, x, target *tensor.Tensor) (logits, grad *tensor.Tensor, err error) {
+	s, err := n.session(r)
+	if err != nil {
+		return nil, nil, err
 	}
 	if err := n.enter(x); err != nil {
 		return nil, nil, err
 	}
-	copy(n.target.Float32(), target.Data)
-	in := []*ort.Array{n.x, n.trainer.weights(), n.target}
-	if err := n.backward.Run(ctx, in, []*ort.Array{n.logits, n.grad}); err != nil {
+	in, out := []*ort.Array{n.x, n.trainer.weights()}, []*ort.Array{n.logits}
+	if r != forward {
+		copy(n.target.Float32(), target.Data)
+		in, out = append(in, n.target), append(out, n.grad)
+		grad = tensor.Of(n.grad.Float32(), x.Shape...)
+	}
+	if err := s.Run(ctx, in, out); err != nil {
 		return nil, nil, err
 	}
-	return n.scores(x.Rows()), tensor.Of(n.grad.Float32(), x.Shape...), nil
-}
-
-func (n *Net) scores(rows int) *tensor.Tensor {
-	return tensor.Of(n.logits.Float32(), rows, n.trainer.plan.classes)
+	return tensor.Of(n.logits.Float32(), x.Rows(), n.trainer.plan.classes), grad, nil
 }
 
 // session makes a session when it is first needed: plain training has no use
 // for one.
-func (n *Net) session(s **ort.Session, gradient bool) error {
-	m, err := n.trainer.plan.netGraph(gradient)
-	if err != nil {
-		return err
+func (n *Net) session(r role) (*ort.Session, error) {
+	if s, ok := n.sessions[r]; ok {
+		return s, nil
 	}
-	*s, err = n.trainer.rt.NewSession(m, ort.Options{Threads: n.trainer.cfg.Threads})
-	return err
+	m, err := n.trainer.plan.netGraph(r)
+	if err != nil {
+		return nil, err
+	}
+	s, err := n.trainer.rt.NewSession(m, ort.Options{Threads: n.trainer.cfg.Threads})
+	if err != nil {
+		return nil, err
+	}
+	n.sessions[r] = s
+	return s, nil
 }
 
 // enter copies a batch into memory that fits it.
@@ -153,9 +155,7 @@ func (n *Net) release() {
 
 func (n *Net) close() {
 	n.release()
-	for _, s := range []*ort.Session{n.forward, n.backward} {
-		if s != nil {
-			s.Close()
-		}
+	for _, s := range n.sessions {
+		s.Close()
 	}
 }

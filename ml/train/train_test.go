@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -334,31 +335,20 @@ func TestNetFollowsTheWeights(t *testing.T) {
 			t.Errorf("step %d: the scores did not change", b.Step)
 		}
 		last = slices.Clone(z.Row(0))
-		obj := &model.Objective{Labels: b.Y}
-		zg, g, err := b.Net.Gradient(ctx, b.X, obj)
-		if err != nil {
-			return err
+		other := make([]int, len(b.Y))
+		for i, c := range b.Y {
+			other[i] = (c + 1) % 10
 		}
-		for i, v := range zg.Data {
-			if math.Abs(float64(v-z.Data[i])) > 1e-4 {
-				t.Fatalf("scores %v with the gradient and %v without", v, z.Data[i])
+		for _, obj := range []*model.Objective{
+			{Loss: model.CrossEntropy, Labels: b.Y}, {Loss: model.CrossEntropy, Labels: b.Y, Targets: other},
+			{Loss: model.Margin, Labels: b.Y}, {Loss: model.Margin, Labels: b.Y, Targets: other},
+		} {
+			if err := rises(ctx, b, z, obj); err != nil {
+				t.Errorf("step %d, %v, targeted %v: %v", b.Step, obj.Loss, obj.Targets != nil, err)
 			}
 		}
-		// Along the gradient of sample 0, a small step changes the loss by the
-		// gradient's squared length.
-		const h = 1e-2
-		moved, norm := b.X.Clone(), 0.0
-		for j, d := range g.Row(0) {
-			norm += float64(d) * float64(d)
-			moved.Row(0)[j] += h * d
-		}
-		old := obj.Value(0, z.Row(0))
-		zm, err := b.Net.Scores(ctx, moved)
-		if err != nil {
-			return err
-		}
-		if got := (obj.Value(0, zm.Row(0)) - old) / h; math.Abs(got-norm) > 0.05*norm+1e-3 {
-			t.Errorf("step %d: the loss rises by %v, want %v", b.Step, got, norm)
+		if _, _, err := b.Net.Gradient(ctx, b.X, &model.Objective{Loss: model.DLR, Labels: b.Y}); err == nil {
+			t.Error("an objective that is not supported was accepted")
 		}
 		return nil
 	}})
@@ -368,6 +358,37 @@ func TestNetFollowsTheWeights(t *testing.T) {
 	if steps != 9 {
 		t.Errorf("%d steps, want 9", steps)
 	}
+}
+
+// rises checks a gradient against the objective's own value: along the gradient
+// of sample 0, a small step changes it by the gradient's squared length.
+func rises(ctx context.Context, b *train.Batch, z *tensor.Tensor, obj *model.Objective) error {
+	zg, g, err := b.Net.Gradient(ctx, b.X, obj)
+	if err != nil {
+		return err
+	}
+	for i, v := range zg.Data {
+		if math.Abs(float64(v-z.Data[i])) > 1e-4 {
+			return fmt.Errorf("scores %v with the gradient and %v without", v, z.Data[i])
+		}
+	}
+	const h = 1e-3
+	moved, norm := b.X.Clone(), 0.0
+	for j, d := range g.Row(0) {
+		norm += float64(d) * float64(d)
+		moved.Row(0)[j] += h * d
+	}
+	if norm == 0 {
+		return errors.New("the gradient is zero")
+	}
+	zm, err := b.Net.Scores(ctx, moved)
+	if err != nil {
+		return err
+	}
+	if got := (obj.Value(0, zm.Row(0)) - obj.Value(0, z.Row(0))) / h; math.Abs(got-norm) > 0.05*norm+1e-2 {
+		return fmt.Errorf("the objective rises by %v, want %v", got, norm)
+	}
+	return nil
 }
 
 // Soft targets change what is learnt: with all targets even, the network

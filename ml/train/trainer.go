@@ -66,7 +66,7 @@ func newTrainer(rt *ort.Runtime, p *plan, cfg Config) (_ *trainer, err error) {
 	for _, w := range p.weights {
 		values = values[copy(values, w.Floats()):]
 	}
-	t.net = &Net{trainer: t}
+	t.net = &Net{trainer: t, sessions: make(map[role]*ort.Session)}
 	return t, nil
 }
 
