@@ -118,7 +118,7 @@ func attackNames() []string {
 	return names
 }
 
-func (a *app) assess(cmd *cobra.Command, path string, f *assessFlags) error {
+func (a *app) assess(cmd *cobra.Command, path string, f *assessFlags) (err error) {
 	cfg, err := f.config()
 	if err != nil {
 		return err
@@ -127,7 +127,7 @@ func (a *app) assess(cmd *cobra.Command, path string, f *assessFlags) error {
 	if err != nil {
 		return err
 	}
-	defer outputs.discard()
+	defer func() { err = errors.Join(err, outputs.discard()) }()
 	set, l, err := a.open(cmd.Context(), path, f, &cfg)
 	if err != nil {
 		return err

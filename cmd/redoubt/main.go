@@ -64,7 +64,7 @@ type app struct {
 
 // commands lists the verbs, in the order of the help.
 var commands = []func(*app) *cobra.Command{
-	// newDemo,
+	newDemo,
 	newRuntime,
 	newInspect,
 	newRun,

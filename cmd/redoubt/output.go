@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/redoubt-ml/redoubt"
@@ -21,37 +24,41 @@ import (
 type reservation struct {
 	path   string
 	file   *os.File
-	render func(io.Writer, *redoubt.Assessment) error
+	render renderer
 }
 
+// renderer writes an assessment in some format.
+type renderer = func(io.Writer, *redoubt.Assessment) error
+
 type reservations []reservation
+
+func reserve(path string, render renderer) (reservation, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return reservation{}, fmt.Errorf("write %s: it exists and is not a file", path)
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return reservation{}, fmt.Errorf("write %s: %w", path, errors.Unwrap(err))
+	}
+	return reservation{path, file, render}, nil
+}
 
 // reserve makes room for every report that was asked for.
 func (f *assessFlags) reserve() (reservations, error) {
 	var out reservations
-	add := func(path string, render func(io.Writer, *redoubt.Assessment) error) error {
-		if path == "" {
-			return nil
-		}
-		if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-			return fmt.Errorf("write %s: it exists and is not a file", path)
-		}
-		file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-		if err != nil {
-			return fmt.Errorf("write %s: %w", path, errors.Unwrap(err))
-		}
-		out = append(out, reservation{path, file, render})
-		return nil
-	}
+	renderers := map[string]renderer{f.samples: sampleLines}
 	for _, format := range report.Formats {
-		if err := add(*f.files[format.Name], format.Render); err != nil {
-			out.discard()
-			return nil, err
-		}
+		renderers[*f.files[format.Name]] = format.Render
 	}
-	if err := add(f.samples, sampleLines); err != nil {
-		out.discard()
-		return nil, err
+	for _, path := range slices.Sorted(maps.Keys(renderers)) {
+		if path == "" {
+			continue
+		}
+		r, err := reserve(path, renderers[path])
+		if err != nil {
+			return nil, errors.Join(err, out.discard())
+		}
+		out = append(out, r)
 	}
 	return out, nil
 }
@@ -83,12 +90,19 @@ func (r reservations) write(a *redoubt.Assessment) error {
 	return nil
 }
 
-// discard removes what was not put in place.
-func (r reservations) discard() {
+// discard removes what was not put in place. After a successful write it does
+// nothing.
+func (r reservations) discard() error {
+	var failed error
 	for _, f := range r {
-		f.file.Close()
-		os.Remove(f.file.Name())
+		if err := f.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
+		if err := os.Remove(f.file.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
 	}
+	return failed
 }
 
 // machine names the kind of computer that measured.

@@ -221,6 +221,9 @@ func (s *shared) Sample() []int {
 	return shape
 }
 
+// Runtime is the library that the model runs in.
+func (s *shared) Runtime() *ort.Runtime { return s.rt }
+
 // Classes is the number of logits.
 func (s *shared) Classes() int { return s.classes }
 
