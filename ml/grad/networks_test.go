@@ -303,3 +303,33 @@ func asDouble(m *onnx.Model) bool {
 	m.Graph.Values = nil
 	return true
 }
+
+// TestPyTorch compares with PyTorch's gradients of networks that it exported;
+// testdata/make.py made them.
+func TestPyTorch(t *testing.T) {
+	rt := orttest.Runtime(t)
+	paths, err := filepath.Glob("testdata/*.onnx")
+	if err != nil || len(paths) != 6 {
+		t.Fatalf("found %d networks (%v), want 6", len(paths), err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			m, err := onnx.Read(path, onnx.DefaultLimits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x, w, want := m.Graph.Initializer("test.x"), m.Graph.Initializer("test.w"), m.Graph.Initializer("test.g")
+			onnx.Prune(m.Graph, []string{"y"})
+			if err := onnx.Upgrade(m, 18); err != nil {
+				t.Fatal(err)
+			}
+			shapes, err := rt.Shapes(context.Background(), m, map[string][]int64{"x": append([]int64{-1}, x.Dims[1:]...)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr := &trial{model: m, shapes: shapes, point: map[string]*onnx.Tensor{"x": x}, wrt: []string{"x"}, out: []string{"y"}}
+			got := tr.gradients(t, rt, Rules, map[string]*onnx.Tensor{"y": w})
+			near(t, "gradient", got["x"], want, 1e-5)
+		})
+	}
+}
