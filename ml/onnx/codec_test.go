@@ -456,6 +456,33 @@ func TestExternalData(t *testing.T) {
 	}
 }
 
+// A sparse constant is carried through, but not with elements in another file.
+func TestSparseConstants(t *testing.T) {
+	field := func(num protowire.Number, content []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(nil, num, protowire.BytesType), content)
+	}
+	packed, _ := lists(4, 5, fixed32(1))
+	inside := append(tensorProto(onnx.Float, 1), packed...)
+	entry := append(field(1, []byte("location")), field(2, []byte("w.bin"))...)
+	outside := append(append(tensorProto(onnx.Float, 1), field(13, entry)...), 14<<3, 1)
+	for _, test := range []struct {
+		values []byte
+		ok     bool
+	}{{inside, true}, {outside, false}} {
+		attr := append(field(1, []byte("sparse_value")), field(22, field(1, test.values))...)
+		b := field(7, field(1, append(field(4, []byte("Constant")), field(5, attr)...)))
+		m, err := onnx.Decode(b, onnx.DefaultLimits)
+		if (err == nil) != test.ok {
+			t.Errorf("error %v, want one: %v", err, !test.ok)
+		}
+		if err == nil {
+			if again, _ := m.Encode(); !bytes.Equal(again, b) {
+				t.Errorf("got %q, want %q", again, b)
+			}
+		}
+	}
+}
+
 // FuzzDecode looks for bytes on which reading panics or breaks its promises.
 func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -2,6 +2,8 @@ package onnx
 
 import (
 	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // The numbers in the switches below are the field numbers of
@@ -193,6 +195,10 @@ func readAttr(d decoder, b []byte, a *Attr) error {
 			return enum(f, &a.Type)
 		case 21:
 			return d.string(f, &a.Ref)
+		case 22, 23:
+			if err := checkSparse(d, f); err != nil {
+				return err
+			}
 		}
 		return d.keep(f, &a.unknown)
 	})
@@ -203,6 +209,25 @@ func readAttr(d decoder, b []byte, a *Attr) error {
 		a.Type = seen
 	}
 	return nil
+}
+
+// checkSparse looks into a sparse tensor, which is otherwise carried through
+// unread, for elements in other files: the runtime would open them, wherever
+// they are.
+func checkSparse(d decoder, f field) error {
+	if f.typ != protowire.BytesType {
+		return f.fieldError()
+	}
+	return walk(f.data, func(f field) error {
+		if f.num != 1 && f.num != 2 { // values and indices
+			return nil
+		}
+		t, err := message(d, f, "sparse tensor", readTensor)
+		if err == nil && t.external != nil {
+			err = fmt.Errorf("sparse tensor %q keeps its elements in another file, which is not supported; save the model with them inside", t.Name)
+		}
+		return err
+	})
 }
 
 func readValue(d decoder, b []byte, v *Value) error {
