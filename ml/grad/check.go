@@ -91,12 +91,8 @@ func trace(g *onnx.Graph, table ruleTable, outputs, wrt []string, carries func(s
 // reads lists the values a node depends on: its inputs and what its subgraphs
 // use, which may include names of their own.
 func reads(n *onnx.Node) []string {
-	subs := subgraphs(n)
-	if subs == nil {
-		return n.Inputs
-	}
-	names := slices.Clone(n.Inputs)
-	for _, g := range subs {
+	names := slices.Clip(n.Inputs)
+	for g := range n.Subgraphs {
 		for _, inner := range g.Nodes {
 			names = append(names, reads(inner)...)
 		}
@@ -105,15 +101,4 @@ func reads(n *onnx.Node) []string {
 		}
 	}
 	return names
-}
-
-func subgraphs(n *onnx.Node) []*onnx.Graph {
-	var subs []*onnx.Graph
-	for _, a := range n.Attrs {
-		if a.Graph != nil {
-			subs = append(subs, a.Graph)
-		}
-		subs = append(subs, a.Graphs...)
-	}
-	return subs
 }

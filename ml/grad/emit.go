@@ -64,6 +64,16 @@ func newEmitter(g *onnx.Graph, shapes onnx.Shapes) *emitter {
 	return e
 }
 
+// free makes constants variables: their values are not to be relied on.
+func (e *emitter) free(names []string) {
+	for _, name := range names {
+		if t := e.inits[name]; t != nil {
+			e.local[name] = onnx.Shape{Elem: t.Type, Dims: t.Dims}
+			delete(e.inits, name)
+		}
+	}
+}
+
 // prefixes collects the part up to the first slash of every name in a graph.
 func prefixes(g *onnx.Graph, into map[string]bool) {
 	note := func(name string) {
@@ -82,7 +92,7 @@ func prefixes(g *onnx.Graph, into map[string]bool) {
 		for _, out := range n.Outputs {
 			note(out)
 		}
-		for _, sub := range subgraphs(n) {
+		for sub := range n.Subgraphs {
 			prefixes(sub, into)
 		}
 	}

@@ -51,7 +51,9 @@ import (
 // its own with the shape and type of what it is the gradient of; a value that
 // no output depends on has a gradient of zeros. wrt may name graph inputs,
 // initializers and intermediate values, of a floating-point type. A seed may
-// be any value of g that is available where outputs[i] is.
+// be any value of g, whichever of its nodes computes it. Initializers are taken for
+// constants, and what depends on them alone is worked out here and now, except
+// for those in wrt: a caller who trains them may make them inputs afterwards.
 //
 // The model must be at opset 18 or later (see onnx.Upgrade), its nodes in
 // topological order, and shapes must hold the value of every float on the way;
@@ -85,6 +87,7 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 			return nil, fmt.Errorf("differentiate: %q holds %v, which has no gradient; name a floating-point value", name, sh.Elem)
 		}
 	}
+	s.free(wrt)
 	for _, n := range g.Nodes {
 		if n.Op == "Relu" && n.Domain == "" && len(n.Outputs) == 1 {
 			s.rectify[n.Outputs[0]] = ""

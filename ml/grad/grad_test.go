@@ -358,3 +358,111 @@ func TestFloat16Rounding(t *testing.T) {
 		}
 	}
 }
+
+// TestDropoutInTraining: the gradient uses the mask that the forward pass drew,
+// so at x = 1 it is y itself, from the same run.
+func TestDropoutInTraining(t *testing.T) {
+	rt := orttest.Runtime(t)
+	for _, ratio := range []string{"ratio", ""} {
+		constants := []*onnx.Tensor{onnx.FloatTensor("ratio", []float32{0.3}), onnx.RawTensor("train", onnx.Bool, []byte{1})}
+		n := onnx.NewNode("Dropout", []string{"x", ratio, "train"}, []string{"y"})
+		m := graph(map[string][]int64{"x": {50}}, constants, []string{"y"}, n)
+		shape := onnx.Shape{Elem: onnx.Float, Dims: []int64{50}}
+		names, err := VJP(m.Graph, onnx.Shapes{"x": shape, "y": shape}, []string{"y"}, []string{""}, []string{"x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Graph.Outputs = append(m.Graph.Outputs, &onnx.Value{Name: names[0]})
+		ones := draw(form{}.seed(), onnx.Float, within(1, 1, 50))
+		got := run(t, session(t, rt, m), map[string]*onnx.Tensor{"x": ones})
+		y, _ := numbers(got["y"])
+		g, _ := numbers(got[names[0]])
+		equal(t, "gradient with ratio "+ratio, g, y...)
+		if kept := slices.IndexFunc(y, func(v float64) bool { return v > 0 }); kept < 0 || !slices.Contains(y, 0) {
+			t.Errorf("dropout kept all or nothing of 50: %v", y)
+		}
+	}
+}
+
+// TestBroadcastDecidedAtRun: a dimension that is 1 on one run and not on
+// another is summed over only when it is.
+func TestBroadcastDecidedAtRun(t *testing.T) {
+	rt := orttest.Runtime(t)
+	f := func(dims ...int64) onnx.Shape { return onnx.Shape{Elem: onnx.Float, Dims: dims} }
+	m := graph(map[string][]int64{"x": {-1, 2}, "w": {1, 3, 2}}, nil, nil, node("Mul", "x w", "y"))
+	shapes := onnx.Shapes{"x": f(-1, 2), "w": f(1, 3, 2), "y": f(1, 3, 2)}
+	names, err := VJP(m.Graph, shapes, []string{"y"}, []string{""}, []string{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Graph.Outputs = []*onnx.Value{{Name: names[0]}}
+	s := session(t, rt, m)
+	w := onnx.FloatTensor("", []float32{1, 2, 3, 4, 5, 6}, 1, 3, 2)
+	for rows, want := range map[int64][]float64{1: {9, 12}, 3: {1, 2, 3, 4, 5, 6}} {
+		x := draw(form{}.seed(), onnx.Float, u(rows, 2))
+		got, _ := numbers(run(t, s, map[string]*onnx.Tensor{"x": x, "w": w})[names[0]])
+		equal(t, fmt.Sprintf("%d rows", rows), got, want...)
+	}
+}
+
+// TestMalformed: nodes that contradict the shapes given for them are refused,
+// whatever they say.
+func TestMalformed(t *testing.T) {
+	f := func(dims ...int64) onnx.Shape { return onnx.Shape{Elem: onnx.Float, Dims: dims} }
+	for _, r := range Rules {
+		for _, dims := range [][]int64{{}, {0}, {2}, {-1, 3}, {1, 0, 5}, {2, 3, -1, 4}} {
+			for arity := range 4 {
+				shapes := onnx.Shapes{"y": f(dims...), "z": f(3)}
+				inputs := []string{"x0", "x1", "x2", "x3"}[:arity+1]
+				for i, in := range inputs {
+					shapes[in] = f(dims[:max(0, len(dims)-i)]...)
+				}
+				n := onnx.NewNode(r.Op, inputs, []string{"y", "z"}, ai("axis", -3), ai("blocksize", 0), ai("num_groups", 0),
+					ais("perm", 7), ais("kernel_shape", 0, 1<<40), ais("strides", -1, 2), ais("pads", 1), as("equation", "a..b,->c"),
+					floatsAttr("coefficients", 1), ai("size", 1<<40), ai("group", 3))
+				n.Domain = r.Domain
+				m := graph(nil, []*onnx.Tensor{onnx.IntTensor("x1", []int64{9, -9}, 2)}, nil, n)
+				if arity < 2 {
+					m.Graph.Initializers = nil
+				}
+				_, err := VJP(m.Graph, shapes, []string{"y"}, []string{""}, inputs[:1]) // must return
+				if err != nil && len(m.Graph.Nodes) != 1 {
+					t.Errorf("%s: refused, and yet changed", r.Op)
+				}
+			}
+		}
+	}
+}
+
+// TestTrainable: gradients in weights, and through the layers above them, hold
+// when the weights change afterwards.
+func TestTrainable(t *testing.T) {
+	rt := orttest.Runtime(t)
+	r := form{}.seed()
+	w := draw(r, onnx.Float, u(2, 2, 3, 3))
+	w.Name = "w"
+	model := func(w *onnx.Tensor) *onnx.Model {
+		return graph(map[string][]int64{"x": {1, 2, 4, 4}}, []*onnx.Tensor{w}, nil,
+			node("Conv", "x w", "h", ais("pads", 1, 1, 1, 1)), node("Conv", "h w", "y", ais("pads", 1, 1, 1, 1)))
+	}
+	x := map[string]*onnx.Tensor{"x": draw(r, onnx.Float, u(1, 2, 4, 4))}
+	m := model(w)
+	shapes, err := rt.Shapes(context.Background(), m, map[string][]int64{"x": {1, 2, 4, 4}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := VJP(m.Graph, shapes, []string{"y"}, []string{""}, []string{"x", "w"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := draw(r, onnx.Float, u(2, 2, 3, 3))
+	m.Graph.Initializer("w").Raw = changed.Raw
+	m.Graph.Outputs = []*onnx.Value{{Name: names[0]}, {Name: names[1]}}
+	got := run(t, session(t, rt, m), x)
+
+	changed.Name = "w"
+	want := derive(t, model(changed), x, []string{"y"}, []string{"x", "w"})
+	for i, name := range []string{"x", "w"} {
+		near(t, "gradient of "+name, got[names[i]], floats(want[name], onnx.Float, got[names[i]].Dims), 1e-5)
+	}
+}

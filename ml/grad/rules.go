@@ -62,7 +62,7 @@ func index(rules []Rule) ruleTable {
 
 // find is the rule for a node, or the reason why there is none.
 func (t ruleTable) find(n *onnx.Node) (Rule, string) {
-	if r, ok := t[opID{n.Domain, n.Op}]; ok && len(subgraphs(n)) == 0 {
+	if r, ok := t[opID{n.Domain, n.Op}]; ok {
 		return r, ""
 	}
 	switch {
