@@ -196,6 +196,13 @@ func (f *Field) check() error {
 	if len(slices.Compact(sorted)) != len(f.Categories) {
 		return errors.New("a category is listed twice")
 	}
+	if numeric {
+		offset, scale := f.affine()
+		lo, hi := float32((*f.Min-offset)/scale), float32((*f.Max-offset)/scale)
+		if !finite(float64(lo)) || !finite(float64(hi)) || lo >= hi {
+			return fmt.Errorf("bounds %v to %v become %v to %v in the model's float32; change the scale", *f.Min, *f.Max, lo, hi)
+		}
+	}
 	return nil
 }
 

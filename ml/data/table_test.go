@@ -74,6 +74,8 @@ func TestSchemaMismatch(t *testing.T) {
 		{"min: 0, max: 5000, ", "", "min and max are missing"},
 		{"std: 50", "std: -50", "std must be positive"},
 		{"unit: true", "unit: true, std: 3", "two scales"},
+		{"max: 5000", "max: 1e300", "in the model's float32"},
+		{"min: 0, max: 5000", "min: .nan, max: 5000", "not an interval"},
 		{"type: categorical", "type: category", `type "category"`},
 		{"[clerk, nurse]", "[nurse, nurse]", "listed twice"},
 		{"names: [good, bad]", "names: [good]", "1 names for 2"},

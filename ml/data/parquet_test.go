@@ -1,0 +1,148 @@
+package data
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/parquet-go/parquet-go"
+	thriftformat "github.com/parquet-go/parquet-go/format"
+)
+
+// A page that states 100 bytes and unpacks to ten million is refused after
+// little more than 100.
+func TestPageBomb(t *testing.T) {
+	zeros := make([]byte, 10_000_000)
+	var z, g bytes.Buffer
+	enc, err := zstd.NewWriter(&z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zip := gzip.NewWriter(&g)
+	for _, w := range []interface {
+		Write([]byte) (int, error)
+		Close() error
+	}{enc, zip} {
+		if _, err := w.Write(zeros); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		codec thriftformat.CompressionCodec
+		page  []byte
+	}{
+		{thriftformat.Zstd, z.Bytes()},
+		{thriftformat.Gzip, g.Bytes()},
+		{thriftformat.Snappy, binary.AppendUvarint(nil, uint64(len(zeros)))},
+	} {
+		h := &thriftformat.PageHeader{UncompressedPageSize: 100, CompressedPageSize: int32(len(c.page))}
+		if err := checkPage(c.page, h, c.codec); err == nil || !strings.Contains(err.Error(), "another size than the 100 bytes") {
+			t.Errorf("%v: %v", c.codec, err)
+		}
+		h.UncompressedPageSize = int32(len(zeros))
+		if err := checkPage(c.page, h, c.codec); err != nil {
+			t.Errorf("%v, with its true size: %v", c.codec, err)
+		}
+	}
+	if err := checkPage(z.Bytes(), &thriftformat.PageHeader{UncompressedPageSize: 1}, thriftformat.Brotli); err == nil || !strings.Contains(err.Error(), "not supported") {
+		t.Errorf("Brotli: %v", err)
+	}
+}
+
+// Ours and the library's reader have to agree on a table of every number type
+// and of several row groups and pages.
+func TestParquetTypes(t *testing.T) {
+	type row struct {
+		I32 int32
+		I64 int64
+		F32 float32
+		F64 float64
+		Y   int64
+	}
+	var rows []row
+	for i := range 500 {
+		rows = append(rows, row{int32(-i), int64(i) << 20, float32(i) / 7, float64(i) / 9, int64(i % 3)})
+	}
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[row](&b, parquet.MaxRowsPerRowGroup(200), parquet.PageBufferSize(256), parquet.Compression(&parquet.Snappy))
+	if _, err := w.Write(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(write(t, "a.parquet", b.Bytes()), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(s.Features, []string{"I32", "I64", "F32", "F64"}) || len(s.Y) != 500 {
+		t.Fatalf("features %q, %d rows", s.Features, len(s.Y))
+	}
+	for i, r := range rows {
+		if want := []float32{float32(r.I32), float32(r.I64), r.F32, float32(r.F64)}; !slices.Equal(s.X.Row(i), want) || s.Y[i] != int(r.Y) {
+			t.Fatalf("row %d: %v %d, want %v %d", i, s.X.Row(i), s.Y[i], want, r.Y)
+		}
+	}
+	_, err = Open(write(t, "a.parquet", b.Bytes()), Options{Limits: Limits{Elements: 300}})
+	if err == nil || !strings.Contains(err.Error(), "limit") {
+		t.Errorf("500 rows behind a limit of 300 elements: %v", err)
+	}
+}
+
+func TestParquetRefuses(t *testing.T) {
+	type nested struct {
+		A []int64
+		Y int64
+	}
+	type dated struct {
+		A int32 `parquet:"A,date"`
+		Y int64
+	}
+	encode := func(w interface{ Close() error }, b *bytes.Buffer) []byte {
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	var a, b bytes.Buffer
+	for _, c := range []struct {
+		file []byte
+		want string
+	}{
+		{encode(parquet.NewGenericWriter[nested](&a), &a), "nested"},
+		{encode(parquet.NewGenericWriter[dated](&b), &b), "DATE"},
+	} {
+		if _, err := Open(write(t, "a.parquet", c.file), Options{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want an error with %q", err, c.want)
+		}
+	}
+}
+
+// Whatever byte of a good file is damaged, the reader answers and does not
+// panic.
+func TestParquetDamaged(t *testing.T) {
+	good, err := os.ReadFile("testdata/people.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := Options{Limits: Limits{Bytes: 1 << 20, Elements: 1 << 14}.orDefaults()}
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 0xff
+		s, err := decodeParquet(bad, nil, opt)
+		checked(t, s, err)
+	}
+	for n := range len(good) {
+		if _, err := decodeParquet(good[:n], nil, opt); err == nil {
+			t.Errorf("the first %d of %d bytes were read as a table", n, len(good))
+		}
+	}
+}
