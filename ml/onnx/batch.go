@@ -57,10 +57,13 @@ func (g *Graph) freeConstants(batch, opset int64) {
 	for _, v := range g.Feeds() {
 		varies[v.Name] = true
 	}
-	f := freer{graph: g, varies: varies, facts: learn(g, facts{}), names: newNamer(g), batch: batch, opset: opset}
+	f := freer{graph: g, varies: varies, facts: learn(g, facts{}), names: newNamer(g), zeros: make(map[string]bool), batch: batch, opset: opset}
 	nodes := g.Nodes
 	g.Nodes = nil
 	for _, n := range nodes {
+		if isZero(n) {
+			f.zeros[n.Outputs[0]] = true
+		}
 		if slices.ContainsFunc(n.uses(), func(name string) bool { return varies[name] }) {
 			for _, o := range n.Outputs {
 				varies[o] = true
@@ -79,6 +82,7 @@ type freer struct {
 	facts
 	graph  *Graph
 	varies map[string]bool
+	zeros  map[string]bool // computed values that are zero throughout
 	names  *namer
 	batch  int64
 	opset  int64
@@ -174,16 +178,21 @@ func (f freer) concat(n *Node) {
 
 // zero reports whether a value is known to be zero throughout.
 func (f freer) zero(name string) bool {
-	if t := f.constant[name]; t != nil && t.Type != String {
-		return !slices.ContainsFunc(t.Raw, func(b byte) bool { return b != 0 })
+	t := f.constant[name]
+	return f.zeros[name] || t != nil && blank(t)
+}
+
+// isZero reports whether a node computes zeros, in whatever shape.
+func isZero(n *Node) bool {
+	if n.Op != "ConstantOfShape" || n.Domain != "" || len(n.Outputs) != 1 {
+		return false
 	}
-	for _, n := range f.graph.Nodes {
-		if n.Op == "ConstantOfShape" && n.Domain == "" && slices.Contains(n.Outputs, name) {
-			a := n.Attr("value")
-			return a == nil || a.Tensor != nil && !slices.ContainsFunc(a.Tensor.Raw, func(b byte) bool { return b != 0 })
-		}
-	}
-	return false
+	a := n.Attr("value")
+	return a == nil || a.Tensor != nil && blank(a.Tensor)
+}
+
+func blank(t *Tensor) bool {
+	return t.Type.Bits() > 0 && !slices.ContainsFunc(t.Raw, func(b byte) bool { return b != 0 })
 }
 
 // constants maps names to the values of initializers and Constant nodes.
@@ -227,13 +236,14 @@ func constantValue(n *Node) *Tensor {
 }
 
 // namer makes names that no value of a graph or its subgraphs has.
-type namer struct{ taken map[string]bool }
+type namer struct {
+	taken map[string]bool
+	next  map[string]int // by base: a model may ask for a million of the same
+}
 
-func newNamer(graphs ...*Graph) *namer {
-	n := &namer{make(map[string]bool)}
-	for _, g := range graphs {
-		n.take(g)
-	}
+func newNamer(g *Graph) *namer {
+	n := &namer{make(map[string]bool), make(map[string]int)}
+	n.take(g)
 	return n
 }
 
@@ -254,8 +264,9 @@ func (n *namer) take(g *Graph) {
 // name returns base if it is free, else base with a number.
 func (n *namer) name(base string) string {
 	name := base
-	for i := 1; n.taken[name]; i++ {
-		name = fmt.Sprintf("%s_%d", base, i)
+	for n.taken[name] {
+		n.next[base]++
+		name = fmt.Sprintf("%s_%d", base, n.next[base])
 	}
 	n.taken[name] = true
 	return name

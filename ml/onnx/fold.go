@@ -44,6 +44,19 @@ func (f folder) fold(n *Node) *Tensor {
 	case "ConstantOfShape":
 		return f.constantOfShape(n)
 	}
+	total := int64(0)
+	for _, name := range n.Inputs {
+		t := f.known[name]
+		if name != "" && t == nil {
+			return nil
+		}
+		if t != nil {
+			total += t.Len()
+		}
+		if total > 2*maxFolded {
+			return nil
+		}
+	}
 	args := make([]*integers, len(n.Inputs))
 	for i, name := range n.Inputs {
 		if name == "" {

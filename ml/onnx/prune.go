@@ -48,6 +48,14 @@ func (g *Graph) outputNames() []string {
 	return names
 }
 
+func (g *Graph) outputSet() map[string]bool {
+	set := make(map[string]bool, len(g.Outputs))
+	for _, v := range g.Outputs {
+		set[v.Name] = true
+	}
+	return set
+}
+
 // defined is the set of names that the graph itself defines, without its
 // subgraphs.
 func (g *Graph) defined() map[string]bool {
@@ -70,10 +78,7 @@ func (g *Graph) defined() map[string]bool {
 // used is the set of names that the nodes of a graph, their subgraphs or its
 // outputs ask for.
 func (g *Graph) used() map[string]bool {
-	names := make(map[string]bool)
-	for _, name := range g.outputNames() {
-		names[name] = true
-	}
+	names := g.outputSet()
 	for _, n := range g.Nodes {
 		for _, name := range n.uses() {
 			names[name] = true

@@ -49,7 +49,7 @@ func simplifyGraph(g *Graph, outer map[string]*Tensor, depth int) {
 			}
 		}
 	}
-	outputs := g.outputNames()
+	outputs := g.outputSet()
 	nodes := g.Nodes
 	g.Nodes = nil
 	for _, n := range nodes {
@@ -67,7 +67,7 @@ func simplifyGraph(g *Graph, outer map[string]*Tensor, depth int) {
 		t = t.clone()
 		t.Name = n.Outputs[0]
 		f.known[t.Name] = t
-		if slices.Contains(outputs, t.Name) {
+		if outputs[t.Name] {
 			// Some runtimes refuse an initializer as an output.
 			g.Nodes = append(g.Nodes, NewNode("Constant", nil, []string{t.Name}, TensorAttr("value", t)))
 			continue
@@ -95,10 +95,7 @@ func fixedDims(v *Value) ([]int64, bool) {
 // the value itself. Where the passed-on value is an output of the graph, its
 // name is kept by giving it to the node that computes it.
 func (g *Graph) bypass() {
-	outputs := make(map[string]bool)
-	for _, name := range g.outputNames() {
-		outputs[name] = true
-	}
+	outputs := g.outputSet()
 	inner := make(map[string]bool) // names that subgraphs define for themselves
 	producer := make(map[string]*Node)
 	for _, n := range g.Nodes {
@@ -112,19 +109,25 @@ func (g *Graph) bypass() {
 	used := g.used()
 	renamed := make(map[string]string)
 	resolve := func(name string) string {
-		if to, ok := renamed[name]; ok {
-			return to
+		for {
+			to, ok := renamed[name]
+			if !ok {
+				return name
+			}
+			name = to
 		}
-		return name
 	}
-	var kept []*Node
-	for _, n := range g.Nodes {
+	rename := func(n *Node) {
 		for i, name := range n.Inputs {
 			n.Inputs[i] = resolve(name)
 		}
 		for sub := range n.Subgraphs {
 			sub.rename(resolve)
 		}
+	}
+	var kept []*Node
+	for _, n := range g.Nodes {
+		rename(n)
 		if !passes(n, used) || inner[n.Inputs[0]] || inner[n.Outputs[0]] {
 			kept = append(kept, n)
 			continue
@@ -139,7 +142,6 @@ func (g *Graph) bypass() {
 			kept = append(kept, n)
 			continue
 		}
-		// Nodes already kept may use the old name: go over them again.
 		for i, o := range p.Outputs {
 			if o == to {
 				p.Outputs[i] = from
@@ -147,25 +149,9 @@ func (g *Graph) bypass() {
 		}
 		producer[from] = p
 		renamed[to] = from
-		only := func(name string) string {
-			if name == to {
-				return from
-			}
-			return name
-		}
-		for _, k := range kept {
-			for i, name := range k.Inputs {
-				k.Inputs[i] = only(name)
-			}
-			for sub := range k.Subgraphs {
-				sub.rename(only)
-			}
-		}
-		for old, now := range renamed {
-			if now == to {
-				renamed[old] = from
-			}
-		}
+	}
+	for _, n := range kept { // which may use a name that was given up later
+		rename(n)
 	}
 	g.Nodes = kept
 }

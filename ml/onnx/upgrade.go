@@ -79,7 +79,7 @@ func (f *Function) upgrade(from, to int64) error {
 }
 
 func upgradeNodes(g *Graph, from, to int64, outer facts) error {
-	u := &upgrader{graph: g, facts: learn(g, outer), names: newNamer(g), uses: g.used()}
+	u := &upgrader{graph: g, facts: learn(g, outer), names: newNamer(g), uses: g.used(), magnifies: make(map[*Node]bool)}
 	for _, n := range g.Nodes {
 		for sub := range n.Subgraphs {
 			if err := upgradeNodes(sub, from, to, u.facts); err != nil {
@@ -136,6 +136,9 @@ type upgrader struct {
 	names *namer
 	uses  map[string]bool // names that nodes or graph outputs ask for
 	after []*Node         // to follow the node being upgraded
+	// magnifies holds the Resize nodes that were Upsample, whose scales are at
+	// least one even where they are computed.
+	magnifies map[*Node]bool
 }
 
 // before adds a node in front of the one being upgraded.

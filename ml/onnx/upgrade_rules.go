@@ -97,8 +97,9 @@ func upsample9(u *upgrader, n *Node) error {
 }
 
 // Upsample became Resize, which may also scale down.
-func upsample10(_ *upgrader, n *Node) error {
+func upsample10(u *upgrader, n *Node) error {
 	n.Op = "Resize"
+	u.magnifies[n] = true
 	return nil
 }
 
@@ -218,6 +219,9 @@ func resize11(u *upgrader, n *Node) error {
 		return nil
 	}
 	t := u.facts.constant[scales]
+	if u.magnifies[n] {
+		t = FloatTensor("", []float32{2}, 1) // whatever it is, it scales up
+	}
 	if t == nil || t.Type != Float {
 		return fmt.Errorf("its scales are computed, and nearest-neighbour rounding of version 10 depends on them; fix them or export the model again")
 	}

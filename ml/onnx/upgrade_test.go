@@ -77,6 +77,9 @@ func TestUpgradeKeepsResults(t *testing.T) {
 		{"upsample 7 linear", 7, image, []*onnx.Node{node("Upsample", floats("scales", 1, 1, 2, 2.5), onnx.StringAttr("mode", "linear"))}, nil},
 		{"upsample 9", 9, image, []*onnx.Node{onnx.NewNode("Upsample", []string{"x", "s"}, []string{"y"})},
 			[]*onnx.Tensor{onnx.FloatTensor("s", []float32{1, 1, 2, 2}, 4)}},
+		{"upsample 9 with computed scales", 9, image, []*onnx.Node{
+			onnx.NewNode("Identity", []string{"s"}, []string{"c"}), onnx.NewNode("Upsample", []string{"x", "c"}, []string{"y"})},
+			[]*onnx.Tensor{onnx.FloatTensor("s", []float32{1, 1, 1.7, 2}, 4)}},
 		{"resize 10 up", 10, image, []*onnx.Node{onnx.NewNode("Resize", []string{"x", "s"}, []string{"y"})},
 			[]*onnx.Tensor{onnx.FloatTensor("s", []float32{1, 1, 1.5, 2.2}, 4)}},
 		{"resize 10 down", 10, image, []*onnx.Node{onnx.NewNode("Resize", []string{"x", "s"}, []string{"y"})},
