@@ -44,7 +44,7 @@ func (a *app) configure(cmd *cobra.Command, args []string) error {
 			return
 		}
 		name := "REDOUBT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok {
+		if v, ok := os.LookupEnv(name); ok && f.Name != "ort" { // the library's search looks there itself
 			failed = set(cmd, f.Name, v, name)
 		} else if v, ok := values[f.Name]; ok {
 			for _, s := range texts(v) {

@@ -48,7 +48,11 @@ func (f *assessFlags) reserve() (reservations, error) {
 	var out reservations
 	renderers := map[string]renderer{f.samples: sampleLines}
 	for _, format := range report.Formats {
-		renderers[*f.files[format.Name]] = format.Render
+		path := *f.files[format.Name]
+		if path != "" && renderers[path] != nil {
+			return nil, fmt.Errorf("write %s: two reports cannot go to one file", path)
+		}
+		renderers[path] = format.Render
 	}
 	for _, path := range slices.Sorted(maps.Keys(renderers)) {
 		if path == "" {

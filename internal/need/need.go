@@ -13,10 +13,10 @@ import (
 )
 
 // Data is the path of a file or folder of the shared test data, which stands
-// beside the checkout as ../shared/data or where REDOUBT_DATA says.
+// beside the checkout as ../shared/data or where REDOUBT_TESTDATA says.
 func Data(t testing.TB, name string) string {
 	t.Helper()
-	dir := os.Getenv("REDOUBT_DATA")
+	dir := os.Getenv("REDOUBT_TESTDATA")
 	if dir == "" {
 		dir = filepath.Join(Root(t), "..", "shared", "data")
 	}

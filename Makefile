@@ -1,0 +1,29 @@
+# Everything here sets itself up: Go, a C compiler and npm are all it needs.
+REDOUBT = bin/redoubt
+
+.PHONY: build demo test lint race bench falsify peers fuzz golden clean
+
+build: ## the binary, in bin/
+	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
+runtime: build ## ONNX Runtime, fetched into the user's cache where none is found
+	$(REDOUBT) runtime info >/dev/null 2>&1 || $(REDOUBT) runtime fetch
+demo: runtime ## the main job on data inside the binary
+	$(REDOUBT) demo
+test: runtime ## all tests
+	go test -shuffle=on ./...
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	go vet ./... && go tool staticcheck ./...
+race: runtime ## the concurrent packages under the race detector
+	go test -race ./ml/ort ./ml/model ./attack/... ./assess
+bench: runtime ## speed, in benchstat's format
+	go test -run '^$$' -bench . -count 6 ./ml/grad ./attack/evasion ./cmd/redoubt
+falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
+	go test ./assess/falsify -run VNNCOMP -v -seconds 20 -timeout 2h
+peers: build ## the Python attack libraries on the same job
+	bench/peers/run.sh
+fuzz: ## each decoder for 20 s
+	for p in ml/onnx ml/data assess/falsify; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
+golden: ## rewrite golden files
+	go test . ./report -update
