@@ -1,0 +1,33 @@
+#!/bin/sh
+# Times PGD-40 in ART, Foolbox, torchattacks, adv-lib and Redoubt.
+#
+#   bench/peers/run.sh DATA [REDOUBT]
+#
+# DATA is the folder with mnist/ and models/; REDOUBT is the built binary.
+# PEERS_VENV names a virtual environment to keep between runs (the first
+# installation downloads gigabytes); without it a throw-away one is made.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+data=${1:?"usage: run.sh DATA [REDOUBT]"}
+redoubt=${2:-}
+
+venv=${PEERS_VENV:-}
+if [ -z "$venv" ]; then
+	venv=$(mktemp -d)
+	trap 'rm -rf "$venv"' EXIT INT TERM
+fi
+if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import art, foolbox, torchattacks, adv_lib, onnx' 2>/dev/null; then
+	python3 -m venv "$venv"
+	"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt" >&2
+fi
+
+for threads in 1 2; do
+	# Waiting threads sleep: on a machine with other work, spinning ones slow
+	# PyTorch with two threads down tenfold.
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=$threads MKL_NUM_THREADS=$threads "$venv/bin/python" "$here/peers.py" \
+		--model "$data/models/mnist/mnist_cnn_std_s1.onnx" \
+		--images "$data/mnist/t10k-images-idx3-ubyte.gz" \
+		--labels "$data/mnist/t10k-labels-idx1-ubyte.gz" \
+		--threads $threads ${redoubt:+--redoubt "$redoubt"}
+done | "$venv/bin/python" "$here/table.py"
