@@ -27,7 +27,11 @@
 //
 // The emitted operators are valid from opset 18 on. Sizes that vary with the
 // batch are read in the graph at run time; spatial sizes of convolutions,
-// poolings and resizings must be fixed. The graph computes in the types it
+// poolings and resizings must be fixed, and so must be the lengths of sequences
+// that recurrent layers run over. Some rules need a parameter as a constant
+// where exporters compute it from constants: onnx.Simplify works it out.
+//
+// The graph computes in the types it
 // was written in: float32 and float64 are tested, float16 gradients underflow
 // easily and are better taken from a float32 copy of the model, bfloat16 has
 // no CPU kernels.
@@ -51,9 +55,11 @@ import (
 // its own with the shape and type of what it is the gradient of; a value that
 // no output depends on has a gradient of zeros. wrt may name graph inputs,
 // initializers and intermediate values, of a floating-point type. A seed may
-// be any value of g, whichever of its nodes computes it. Initializers are taken for
-// constants, and what depends on them alone is worked out here and now, except
-// for those in wrt: a caller who trains them may make them inputs afterwards.
+// be any value of g, whichever of its nodes computes it.
+//
+// Initializers are taken for constants, and what depends on them alone is
+// worked out here and now, except for those in wrt: a caller who trains them
+// may make them inputs afterwards.
 //
 // The model must be at opset 18 or later (see onnx.Upgrade), its nodes in
 // topological order, and shapes must hold the value of every float on the way;

@@ -59,11 +59,11 @@ func (c *call) spread(v string, w *window) string {
 }
 
 // vjpMaxPool has two forms. Tiling windows compare the input with the maximum
-// spread over its window, and elements that tie share the gradient; ties are
-// common where a ReLU left zeros. (Where a Relu comes before the pool, its zeros
-// are put in here, on fewer elements, and not again.) Otherwise the positions of the maxima, which
-// MaxPool yields as its second output, say where the gradient goes: to the
-// first of those that tie.
+// spread over its window, and elements that tie share the gradient: ties are
+// the rule on an even background. If a Relu comes before the pool, its zeros
+// are put in here, where there are fewer elements, and not again. Otherwise the
+// positions of the maxima, which MaxPool yields as its second output, say where
+// the gradient goes: to the first of those that tie.
 func vjpMaxPool(c *call) {
 	c.only()
 	x, y, dy := c.x(0), c.y(0), c.dy()

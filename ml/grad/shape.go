@@ -1,6 +1,7 @@
 package grad
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/redoubt-ml/redoubt/ml/onnx"
@@ -122,7 +123,7 @@ func (e *emitter) size(name string, axis int) string {
 		return e.ints(d)
 	}
 	shape := e.sizes(name)
-	return e.once("dim:"+name+string(rune('0'+axis)), func() string {
+	return e.once(fmt.Sprint("dim:", axis, ":", name), func() string {
 		return e.apply("Gather", shape, e.ints(int64(axis)))
 	})
 }

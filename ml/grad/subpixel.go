@@ -1,6 +1,8 @@
 package grad
 
 import (
+	"math"
+
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 )
 
@@ -28,11 +30,11 @@ func (c *call) subpixel(w *window, weights string) (conv *window, kernel *onnx.T
 		return nil, nil, 0, false
 	}
 	s := w.stride[0]
-	// Cost in products for an element of dy's channel: those of the plain
-	// form, or for a larger stride, which ConvTranspose handles well, none.
-	best := int64(0)
+	// The cost is in products for one channel of dy and one position of x. At
+	// stride 1 the plain form has one too; any beats ConvTranspose.
+	best := math.Inf(1)
 	if s == 1 {
-		best = blocked(t.Dims[1]) * w.kernel[0] * w.kernel[1] * 16
+		best = blocked(t.Dims[1]) * float64(w.area())
 	}
 	for _, times := range []int64{1, 2, 4} {
 		b := s * times
@@ -43,8 +45,8 @@ func (c *call) subpixel(w *window, weights string) (conv *window, kernel *onnx.T
 		if !fits {
 			continue
 		}
-		cost := blocked(t.Dims[1]*b*b) * plan.kernel[0] * plan.kernel[1] * 16 / (b * b)
-		if best == 0 || cost < best {
+		cost := blocked(t.Dims[1]*b*b) * float64(plan.area()) / float64(b*b)
+		if cost < best {
 			best, block, conv = cost, b, plan
 		}
 	}
@@ -54,8 +56,9 @@ func (c *call) subpixel(w *window, weights string) (conv *window, kernel *onnx.T
 	return conv, subpixelKernel(w, conv, t, block), block, true
 }
 
-func blocked(channels int64) int64 {
-	return (channels + channelBlock - 1) / channelBlock * channelBlock
+// blocked is the number of channels that computing some takes.
+func blocked(channels int64) float64 {
+	return float64((channels + channelBlock - 1) / channelBlock * channelBlock)
 }
 
 // planSubpixel finds the convolution over dy. Along an axis, x[i] feeds y[o]
