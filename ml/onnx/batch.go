@@ -114,7 +114,7 @@ func (f freer) vector(base string, v []int64) string {
 
 // shapeOf is a constant shape that begins with the old batch.
 func (f freer) shapeOf(name string) []int64 {
-	t := f.constant[name]
+	t := f.constant.get(name)
 	if t == nil || t.Type != Int64 || len(t.Dims) != 1 || t.Len() == 0 {
 		return nil
 	}
@@ -162,7 +162,7 @@ func (f freer) concat(n *Node) {
 	}
 	source := n.Inputs[i]
 	for i, name := range n.Inputs {
-		rank, ok := f.rank[name]
+		rank, ok := f.rank.at(name)
 		if f.varies[name] || !ok || rank < 2 || axis == -int64(rank) {
 			continue
 		}
@@ -178,7 +178,7 @@ func (f freer) concat(n *Node) {
 
 // zero reports whether a value is known to be zero throughout.
 func (f freer) zero(name string) bool {
-	t := f.constant[name]
+	t := f.constant.get(name)
 	return f.zeros[name] || t != nil && blank(t)
 }
 

@@ -1,57 +1,79 @@
 package onnx
 
-import (
-	"maps"
-	"slices"
-)
+import "slices"
 
 // facts are what can be told about the values of a graph without running it,
 // in one pass and with no more than upgrades need: element types and ranks.
 // What is absent is unknown.
 type facts struct {
-	elem     map[string]DataType
-	rank     map[string]int
-	constant map[string]*Tensor
+	elem     *layer[DataType]
+	rank     *layer[int]
+	constant *layer[*Tensor]
 }
+
+// layer is a map from the names of a graph's values on top of the layers of
+// the graphs around it. Subgraphs may be as many as nodes, so that copying the
+// outer map into each would be quadratic.
+type layer[T any] struct {
+	own     map[string]T
+	defined map[string]bool // by this graph: hides the names outside
+	outer   *layer[T]
+}
+
+func newLayer[T any](defined map[string]bool, outer *layer[T]) *layer[T] {
+	return &layer[T]{make(map[string]T), defined, outer}
+}
+
+func (l *layer[T]) at(name string) (v T, ok bool) {
+	for ; l != nil; l = l.outer {
+		if v, ok = l.own[name]; ok || l.defined[name] {
+			return v, ok
+		}
+	}
+	return v, false
+}
+
+// get is the value of a name, zero where there is none.
+func (l *layer[T]) get(name string) T {
+	v, _ := l.at(name)
+	return v
+}
+
+func (l *layer[T]) set(name string, v T) { l.own[name] = v }
 
 // learn adds what a graph says to what is known of the graphs around it.
 func learn(g *Graph, outer facts) facts {
-	f := facts{make(map[string]DataType), make(map[string]int), make(map[string]*Tensor)}
-	maps.Copy(f.elem, outer.elem)
-	maps.Copy(f.rank, outer.rank)
-	maps.Copy(f.constant, outer.constant)
-	for name := range g.defined() { // what is defined here hides the name outside
-		delete(f.elem, name)
-		delete(f.rank, name)
-		delete(f.constant, name)
-	}
+	defined := g.defined()
+	f := facts{newLayer(defined, outer.elem), newLayer(defined, outer.rank), newLayer(defined, outer.constant)}
 	for _, list := range [][]*Value{g.Values, g.Outputs, g.Inputs} {
 		for _, v := range list {
 			if v.Type == nil || v.Type.Tensor == nil {
 				continue
 			}
 			if v.Type.Tensor.Elem != Undefined {
-				f.elem[v.Name] = v.Type.Tensor.Elem
+				f.elem.set(v.Name, v.Type.Tensor.Elem)
 			}
 			if v.Type.Tensor.HasShape {
-				f.rank[v.Name] = len(v.Type.Tensor.Dims)
+				f.rank.set(v.Name, len(v.Type.Tensor.Dims))
 			}
 		}
 	}
 	for name, t := range g.constants() {
-		f.elem[name], f.rank[name], f.constant[name] = t.Type, len(t.Dims), t
+		f.elem.set(name, t.Type)
+		f.rank.set(name, len(t.Dims))
+		f.constant.set(name, t)
 	}
 	for _, n := range g.Nodes {
-		if n.Domain != "" || len(n.Outputs) == 0 || f.constant[n.Outputs[0]] != nil {
+		if n.Domain != "" || len(n.Outputs) == 0 || f.constant.get(n.Outputs[0]) != nil {
 			continue
 		}
 		// What follows from the operator outranks what the file declares.
 		if t, ok := f.elemOf(n); ok {
-			f.elem[n.Outputs[0]] = t
+			f.elem.set(n.Outputs[0], t)
 		}
 		if r, ok := f.rankOf(n); ok {
 			for _, o := range n.Outputs {
-				f.rank[o] = r
+				f.rank.set(o, r)
 			}
 		}
 	}
@@ -68,7 +90,7 @@ func (f facts) elemOf(n *Node) (DataType, bool) {
 	case "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf":
 		return Bool, true
 	case "Where":
-		t, ok := f.elem[n.Input(1)]
+		t, ok := f.elem.at(n.Input(1))
 		return t, ok
 	case "ConstantOfShape":
 		if a := n.Attr("value"); a != nil && a.Tensor != nil {
@@ -83,7 +105,7 @@ func (f facts) elemOf(n *Node) (DataType, bool) {
 		"ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Slice",
 		"Softmax", "Softplus", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile",
 		"Transpose", "Unsqueeze", "Upsample":
-		t, ok := f.elem[n.Input(0)]
+		t, ok := f.elem.at(n.Input(0))
 		return t, ok
 	}
 	return 0, false
@@ -99,7 +121,7 @@ func (f facts) rankOf(n *Node) (int, bool) {
 	case "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Where", "MatMul", "PRelu":
 		highest := 0
 		for _, name := range n.Inputs {
-			r, ok := f.rank[name]
+			r, ok := f.rank.at(name)
 			if !ok || n.Op == "MatMul" && r < 2 {
 				return 0, false
 			}
@@ -107,16 +129,16 @@ func (f facts) rankOf(n *Node) (int, bool) {
 		}
 		return highest, true
 	case "Reshape":
-		if shape := f.constant[n.Input(1)]; shape != nil && len(shape.Dims) == 1 {
+		if shape := f.constant.get(n.Input(1)); shape != nil && len(shape.Dims) == 1 {
 			return int(shape.Dims[0]), true
 		}
 	case "Expand":
-		r, ok := f.rank[n.Input(0)]
-		if shape := f.constant[n.Input(1)]; ok && shape != nil && len(shape.Dims) == 1 {
+		r, ok := f.rank.at(n.Input(0))
+		if shape := f.constant.get(n.Input(1)); ok && shape != nil && len(shape.Dims) == 1 {
 			return max(r, int(shape.Dims[0])), true
 		}
 	case "Squeeze", "Unsqueeze":
-		r, ok := f.rank[n.Input(0)]
+		r, ok := f.rank.at(n.Input(0))
 		axes, known := f.axesOf(n)
 		if !ok || !known {
 			return 0, false
@@ -127,7 +149,7 @@ func (f facts) rankOf(n *Node) (int, bool) {
 		return r + len(axes), true
 	case "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
 		"ReduceProd", "ReduceSum", "ReduceSumSquare":
-		r, ok := f.rank[n.Input(0)]
+		r, ok := f.rank.at(n.Input(0))
 		if n.Int("keepdims", 1) == 1 {
 			return r, ok
 		}
@@ -139,7 +161,7 @@ func (f facts) rankOf(n *Node) (int, bool) {
 		"Hardmax", "Identity", "InstanceNormalization", "LRN", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization",
 		"MaxPool", "Neg", "Pad", "Reciprocal", "Relu", "Resize", "Selu", "Sigmoid", "Slice", "Softmax", "Softplus",
 		"Softsign", "SpaceToDepth", "Split", "Sqrt", "Tanh", "Tile", "Transpose", "Upsample":
-		r, ok := f.rank[n.Input(0)]
+		r, ok := f.rank.at(n.Input(0))
 		return r, ok
 	}
 	return 0, false
@@ -151,7 +173,7 @@ func (f facts) axesOf(n *Node) ([]int64, bool) {
 	if a := n.Attr("axes"); a != nil {
 		return slices.Clone(a.Ints), true
 	}
-	if t := f.constant[n.Input(1)]; t != nil && t.Type == Int64 {
+	if t := f.constant.get(n.Input(1)); t != nil && t.Type == Int64 {
 		return t.Ints(), true
 	}
 	return nil, false

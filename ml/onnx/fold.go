@@ -12,7 +12,7 @@ const maxFolded = 1024
 
 // folder computes nodes of shape arithmetic ahead of time.
 type folder struct {
-	known  map[string]*Tensor // values that are constant
+	known  *layer[*Tensor]    // values that are constant
 	shapes map[string][]int64 // shapes of values that are not
 }
 
@@ -46,7 +46,7 @@ func (f folder) fold(n *Node) *Tensor {
 	}
 	total := int64(0)
 	for _, name := range n.Inputs {
-		t := f.known[name]
+		t := f.known.get(name)
 		if name != "" && t == nil {
 			return nil
 		}
@@ -62,7 +62,7 @@ func (f folder) fold(n *Node) *Tensor {
 		if name == "" {
 			continue
 		}
-		if args[i] = integersOf(f.known[name]); args[i] == nil {
+		if args[i] = integersOf(f.known.get(name)); args[i] == nil {
 			return nil
 		}
 	}
@@ -76,7 +76,7 @@ func (f folder) fold(n *Node) *Tensor {
 }
 
 func (f folder) shape(name string) ([]int64, bool) {
-	if t := f.known[name]; t != nil {
+	if t := f.known.get(name); t != nil {
 		return t.Dims, true
 	}
 	dims, ok := f.shapes[name]
@@ -84,7 +84,7 @@ func (f folder) shape(name string) ([]int64, bool) {
 }
 
 func (f folder) constantOfShape(n *Node) *Tensor {
-	shape := integersOf(f.known[n.Input(0)])
+	shape := integersOf(f.known.get(n.Input(0)))
 	if shape == nil || len(shape.dims) != 1 {
 		return nil
 	}

@@ -17,30 +17,21 @@ func Simplify(m *Model) error {
 	}
 	g := m.Graph
 	g.Inputs = g.Feeds()
-	simplifyGraph(g, nil, 1)
+	simplifyGraph(g, nil)
 	Prune(g, g.outputNames())
 	// Before version 4 of the IR an initializer had to be an input as well.
 	m.IRVersion = max(m.IRVersion, 4)
 	return Check(m)
 }
 
-// simplifyGraph works through a graph in order. constants are the values known
-// in the graphs around it.
-func simplifyGraph(g *Graph, outer map[string]*Tensor, depth int) {
-	f := folder{
-		known:  make(map[string]*Tensor, len(outer)),
-		shapes: make(map[string][]int64),
-	}
-	defined := g.defined()
-	for name, t := range outer {
-		if !defined[name] {
-			f.known[name] = t
-		}
-	}
+// simplifyGraph works through a graph in order. outer holds the constants of the
+// graphs around it.
+func simplifyGraph(g *Graph, outer *layer[*Tensor]) {
+	f := folder{known: newLayer(g.defined(), outer), shapes: make(map[string][]int64)}
 	for _, t := range g.Initializers {
-		f.known[t.Name] = t
+		f.known.set(t.Name, t)
 	}
-	if depth == 1 {
+	if outer == nil {
 		// The runtime holds a caller to the declared shape of a feed, and to
 		// no other declaration.
 		for _, v := range g.Inputs {
@@ -54,9 +45,9 @@ func simplifyGraph(g *Graph, outer map[string]*Tensor, depth int) {
 	g.Nodes = nil
 	for _, n := range nodes {
 		for sub := range n.Subgraphs {
-			simplifyGraph(sub, f.known, depth+1)
+			simplifyGraph(sub, f.known)
 		}
-		if training := f.known[n.Input(2)]; n.Op == "Dropout" && training != nil && slices.Equal(training.Raw, []byte{0}) {
+		if training := f.known.get(n.Input(2)); n.Op == "Dropout" && training != nil && slices.Equal(training.Raw, []byte{0}) {
 			n.Inputs = n.Inputs[:2] // inference, said at length
 		}
 		t := f.fold(n)
@@ -66,7 +57,7 @@ func simplifyGraph(g *Graph, outer map[string]*Tensor, depth int) {
 		}
 		t = t.clone()
 		t.Name = n.Outputs[0]
-		f.known[t.Name] = t
+		f.known.set(t.Name, t)
 		if outputs[t.Name] {
 			// Some runtimes refuse an initializer as an output.
 			g.Nodes = append(g.Nodes, NewNode("Constant", nil, []string{t.Name}, TensorAttr("value", t)))

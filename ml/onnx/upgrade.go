@@ -27,7 +27,7 @@ func Upgrade(m *Model, to int64) error {
 			return fmt.Errorf("upgrade model: opset %d is older than %d; convert the model with onnx.version_converter or export it again", from, MinOpset)
 		}
 		dropDefaults(m)
-		if err := upgradeNodes(m.Graph, from, to, facts{}); err != nil {
+		if err := upgradeNodes(m.Graph, from, to, facts{}, newNamer(m.Graph)); err != nil {
 			return fmt.Errorf("upgrade model from opset %d to %d: %w", from, to, err)
 		}
 		m.SetOpset("", to)
@@ -67,7 +67,7 @@ func (f *Function) upgrade(from, to int64) error {
 	for _, name := range f.Outputs {
 		body.Outputs = append(body.Outputs, &Value{Name: name})
 	}
-	if err := upgradeNodes(body, from, to, facts{}); err != nil {
+	if err := upgradeNodes(body, from, to, facts{}, newNamer(body)); err != nil {
 		return err
 	}
 	f.Nodes = nil
@@ -78,11 +78,11 @@ func (f *Function) upgrade(from, to int64) error {
 	return nil
 }
 
-func upgradeNodes(g *Graph, from, to int64, outer facts) error {
-	u := &upgrader{graph: g, facts: learn(g, outer), names: newNamer(g), uses: g.used(), magnifies: make(map[*Node]bool)}
+func upgradeNodes(g *Graph, from, to int64, outer facts, names *namer) error {
+	u := &upgrader{graph: g, facts: learn(g, outer), names: names, uses: g.used(), magnifies: make(map[*Node]bool)}
 	for _, n := range g.Nodes {
 		for sub := range n.Subgraphs {
-			if err := upgradeNodes(sub, from, to, u.facts); err != nil {
+			if err := upgradeNodes(sub, from, to, u.facts, names); err != nil {
 				return err
 			}
 		}
@@ -152,7 +152,7 @@ func (u *upgrader) add(n *Node, role string, t *Tensor) string {
 	}
 	t.Name = u.names.name(base + "_" + role)
 	u.graph.Initializers = append(u.graph.Initializers, t)
-	u.facts.constant[t.Name] = t
+	u.constant.set(t.Name, t)
 	return t.Name
 }
 

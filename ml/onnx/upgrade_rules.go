@@ -139,7 +139,7 @@ func topK10(u *upgrader, n *Node) error {
 // floating point only. Where the type cannot be told it is float32: a wrong
 // guess is refused by the runtime.
 func clip11(u *upgrader, n *Node) error {
-	elem, ok := u.elem[n.Input(0)]
+	elem, ok := u.elem.at(n.Input(0))
 	if !ok {
 		elem = Float
 	}
@@ -191,7 +191,7 @@ func float16bits(v float32) uint16 {
 func pad11(u *upgrader, n *Node) error {
 	u.moveInts(n, "pads", 1)
 	if v := n.Float("value", 0); v != 0 {
-		elem, ok := u.elem[n.Input(0)]
+		elem, ok := u.elem.at(n.Input(0))
 		if !ok {
 			elem = Float
 		}
@@ -218,7 +218,7 @@ func resize11(u *upgrader, n *Node) error {
 	if n.Str("mode", "nearest") != "nearest" {
 		return nil
 	}
-	t := u.facts.constant[scales]
+	t := u.constant.get(scales)
 	if u.magnifies[n] {
 		t = FloatTensor("", []float32{2}, 1) // whatever it is, it scales up
 	}
@@ -247,7 +247,7 @@ func resize13(u *upgrader, n *Node) error {
 		return fmt.Errorf("the coordinate mode tf_half_pixel_for_nn was dropped from the standard; export the model again")
 	}
 	for i := 1; i < len(n.Inputs); i++ {
-		if t := u.facts.constant[n.Inputs[i]]; t != nil && t.Len() == 0 {
+		if t := u.constant.get(n.Inputs[i]); t != nil && t.Len() == 0 {
 			n.Inputs[i] = ""
 		}
 	}
@@ -266,7 +266,7 @@ func scatter11(_ *upgrader, n *Node) error {
 // from the axis on; from then on it works along the one axis.
 func softmax13(u *upgrader, n *Node) error {
 	axis := n.Int("axis", 1)
-	rank, known := u.rank[n.Input(0)]
+	rank, known := u.rank.at(n.Input(0))
 	n.drop("axis")
 	if axis == -1 || known && (axis == int64(rank)-1 || rank == 1 && axis == 0) {
 		n.Attrs = append(n.Attrs, IntAttr("axis", -1))
