@@ -85,21 +85,11 @@ func beneathSoftmax(g *onnx.Graph) string {
 }
 
 // chooseWeights finds the initializers to train: those named, or every one
-// that looks like a weight.
+// that is learnt.
 func (p *plan) chooseWeights(names []string) error {
 	g := p.model.Graph
 	if names == nil {
-		statistics := make(map[string]bool)
-		for _, n := range g.Nodes {
-			if n.Op == "BatchNormalization" && n.Domain == "" {
-				statistics[n.Input(3)], statistics[n.Input(4)] = true, true
-			}
-		}
-		for _, t := range g.Initializers {
-			if t.Type == onnx.Float && len(t.Dims) > 0 && t.Len() > 0 && !statistics[t.Name] {
-				names = append(names, t.Name)
-			}
-		}
+		names = learnable(g)
 	}
 	for _, name := range names {
 		t := g.Initializer(name)
@@ -113,6 +103,40 @@ func (p *plan) chooseWeights(names []string) error {
 		return fmt.Errorf("the model has no weights to train")
 	}
 	return nil
+}
+
+// learns says which inputs of an operator are learnt where they are constant:
+// all of them, or the ones listed. Operators that only pass a weight on are
+// among them. Absent are those whose constants are settings, such as the mean
+// and deviation of a normalisation, which are subtracted and divided by.
+var learns = map[string][]int{
+	"Add": nil, "Concat": nil, "Conv": nil, "ConvTranspose": nil, "Expand": {0}, "Gather": {0}, "Gemm": nil,
+	"MatMul": nil, "Mul": nil, "PRelu": nil, "Reshape": {0}, "Transpose": nil, "Unsqueeze": {0},
+	"BatchNormalization": {1, 2}, "GroupNormalization": {1, 2}, "InstanceNormalization": {1, 2}, "LayerNormalization": {1, 2},
+	"GRU": {1, 2, 3}, "LSTM": {1, 2, 3, 7}, "RNN": {1, 2, 3},
+}
+
+// learnable lists the float32 initializers with at least one dimension that
+// are used as learns says, and in no other way.
+func learnable(g *onnx.Graph) []string {
+	learnt, fixed := make(map[string]bool), make(map[string]bool)
+	for graph, n := range g.AllNodes {
+		inputs, ok := learns[n.Op]
+		for i, name := range n.Inputs {
+			if ok && n.Domain == "" && graph == g && (inputs == nil || slices.Contains(inputs, i)) {
+				learnt[name] = true
+			} else {
+				fixed[name] = true
+			}
+		}
+	}
+	var names []string
+	for _, t := range g.Initializers {
+		if t.Type == onnx.Float && len(t.Dims) > 0 && t.Len() > 0 && learnt[t.Name] && !fixed[t.Name] {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // free is a copy of the model whose weights are parts of one vector, an input.

@@ -43,8 +43,10 @@ type Config struct {
 	// apart from the gradient (Loshchilov and Hutter 2019); for [SGD] this is
 	// the same as a penalty of Decay/2 times their squared norm.
 	Decay float64
-	// Weights names the initializers to train; nil means all of float32 with
-	// at least one dimension but the statistics of BatchNormalization.
+	// Weights names the initializers to train; nil means all that layers learn:
+	// the weights and biases of linear, convolutional and recurrent layers,
+	// embeddings, and the scales and shifts of normalisations, but not what
+	// the data are normalised with nor the statistics of BatchNormalization.
 	Weights []string
 	// Perturb, if set, may change a batch before the step that trains on it.
 	Perturb func(context.Context, *Batch) error

@@ -510,6 +510,13 @@ func TestFineTunesAFile(t *testing.T) {
 	if history[59].Loss > history[0].Loss/2 {
 		t.Errorf("the loss went from %v to %v", history[0].Loss, history[59].Loss)
 	}
+	for _, w := range m.Graph.Initializers {
+		changed := !slices.Equal(w.Raw, trained.Graph.Initializer(w.Name).Raw)
+		layer := slices.ContainsFunc(m.Graph.Nodes, func(n *onnx.Node) bool { return n.Op == "Gemm" && slices.Contains(n.Inputs, w.Name) })
+		if changed != layer {
+			t.Errorf("initializer %q changed: %v, want %v", w.Name, changed, layer)
+		}
+	}
 	s, err := orttest.Runtime(t).NewSession(trained, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
