@@ -39,7 +39,7 @@ func Check(t *testing.T, spec *evasion.Spec) {
 			continue
 		}
 		t.Run(norm.Name(), func(t *testing.T) {
-			c := check{spec, norm, curved()}
+			c := check{spec, norm, NewCurved()}
 			t.Run("stays in ball and box", c.staysInside)
 			t.Run("leaves its input alone", c.leavesInput)
 			t.Run("is the same for a seed, whatever the batch", c.reproducible)

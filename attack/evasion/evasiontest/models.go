@@ -17,7 +17,9 @@ type Curved struct {
 	b1, b2 []float64
 }
 
-func curved() *Curved {
+// NewCurved makes the classifier that the suite attacks, always the same, of
+// 24 features in [0,1] and 5 classes.
+func NewCurved() *Curved {
 	rng := rand.New(rand.NewPCG(21, 22))
 	const hidden = 32
 	c := &Curved{b1: make([]float64, hidden), b2: make([]float64, classes)}
