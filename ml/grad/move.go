@@ -211,10 +211,14 @@ func vjpPad(c *call) {
 		}
 		return
 	}
-	pads := c.constInts(c.x(1), "list of pads")
+	pads, known := c.tryInts(c.x(1))
 	axes := span(0, c.rank(x))
-	if c.has(3) {
-		axes = c.constInts(c.x(3), "list of axes")
+	if c.has(3) && known {
+		axes, known = c.tryInts(c.x(3))
+	}
+	if !known {
+		c.give(0, c.unpadAtRun(dy))
+		return
 	}
 	if len(pads) != 2*len(axes) {
 		c.fail("it has %d pads for %d axes", len(pads), len(axes))
@@ -235,6 +239,20 @@ func vjpPad(c *call) {
 		dy = c.along(dy, c.mixed(x, y, done, 0, axis), c.mixed(x, y, done, axis+1, len(done)), m)
 	}
 	c.give(0, dy)
+}
+
+// unpadAtRun is for pads that the graph computes, as one of PyTorch's exporters
+// has it: padding the positions of x in the same way tells where each element
+// of y came from.
+func (c *call) unpadAtRun(dy string) string {
+	x := c.x(0)
+	size := c.apply("Size", x)
+	positions := c.apply("Reshape", c.apply("Range", c.int(0), size, c.int(1)), c.sizes(x))
+	in := append([]string{positions}, c.node.Inputs[1:]...)
+	from := c.emit("Pad", in, onnx.StringAttr("mode", c.node.Str("mode", "constant")))
+	zeros := c.fillShape(0, c.apply("Reshape", size, c.ints(1)))
+	sum := c.emit("ScatterElements", []string{zeros, c.flat(from), c.flat(dy)}, onnx.IntAttr("axis", 0), sumDuplicates())
+	return c.reshapeLike(sum, x)
 }
 
 // mixed are the extents of a value that has x's size on the axes done and y's
