@@ -1,16 +1,26 @@
 #!/bin/sh
 # Times PGD-40 in ART, Foolbox, torchattacks, adv-lib and Redoubt.
 #
-#   bench/peers/run.sh DATA [REDOUBT]
+#   bench/peers/run.sh [DATA [REDOUBT]]
 #
-# DATA is the folder with mnist/ and models/; REDOUBT is the built binary.
+# DATA is the folder with mnist/ and models/, by default where the tests look:
+# $REDOUBT_DATA or ../shared/data beside the checkout. REDOUBT is the binary, by
+# default bin/redoubt; where there is none, only the peers run.
 # PEERS_VENV names a virtual environment to keep between runs (the first
 # installation downloads gigabytes); without it a throw-away one is made.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-data=${1:?"usage: run.sh DATA [REDOUBT]"}
+root=$here/../..
+data=${1:-${REDOUBT_DATA:-$root/../shared/data}}
 redoubt=${2:-}
+if [ -z "$redoubt" ] && [ -x "$root/bin/redoubt" ]; then
+	redoubt=$root/bin/redoubt
+fi
+if [ ! -e "$data/models/mnist/mnist_cnn_std_s1.onnx" ]; then
+	echo "run.sh: no models/mnist/mnist_cnn_std_s1.onnx in $data; name the folder of the test data" >&2
+	exit 2
+fi
 
 venv=${PEERS_VENV:-}
 if [ -z "$venv" ]; then

@@ -31,6 +31,9 @@ func decodeParquet(b []byte, schema *Schema, opt Options) (set *Set, err error) 
 			set, err = nil, fmt.Errorf("malformed Parquet file: %v", p)
 		}
 	}()
+	if err := checkFooter(b); err != nil {
+		return nil, err
+	}
 	f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)), &parquet.FileConfig{
 		SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 1 << 16})
 	if err != nil {

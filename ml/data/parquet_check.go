@@ -15,6 +15,20 @@ import (
 	thriftformat "github.com/parquet-go/parquet-go/format"
 )
 
+// checkFooter holds the footer's stated length against the file: the decoder
+// sets memory aside for up to 4 GiB of it unseen.
+func checkFooter(b []byte) error {
+	const magic, length = 4, 4
+	if len(b) < magic+length+magic || string(b[len(b)-magic:]) != "PAR1" {
+		return errors.New("not a Parquet file: it does not end in PAR1")
+	}
+	footer := int64(binary.LittleEndian.Uint32(b[len(b)-magic-length:]))
+	if footer > int64(len(b))-magic-length-magic {
+		return fmt.Errorf("its footer claims %d bytes of the file's %d", footer, len(b))
+	}
+	return nil
+}
+
 // checkParquet holds the sizes that the file claims, of the table and of every
 // page, against the limits before the decoder allocates for them.
 func checkParquet(f *parquet.File, b []byte, limits Limits) error {

@@ -3,7 +3,6 @@ package data
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/goccy/go-yaml"
@@ -99,26 +98,8 @@ type Column struct {
 // schemaLimit bounds a schema file.
 const schemaLimit = 16 << 20
 
-// ReadSchema reads and checks a schema file. Unknown keys are errors that name
-// their line.
-func ReadSchema(path string) (*Schema, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	defer f.Close()
-	b, err := readAtMost(f, schemaLimit)
-	if err != nil {
-		return nil, fmt.Errorf("read schema %s: %w", path, err)
-	}
-	s, err := ParseSchema(b)
-	if err != nil {
-		return nil, fmt.Errorf("read schema %s: %w", path, err)
-	}
-	return s, nil
-}
-
-// ParseSchema reads and checks the text of a schema.
+// ParseSchema reads and checks the text of a schema. Unknown keys are errors
+// that name their line.
 func ParseSchema(text []byte) (*Schema, error) {
 	var s Schema
 	if err := yaml.UnmarshalWithOptions(text, &s, yaml.Strict()); err != nil {
