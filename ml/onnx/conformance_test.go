@@ -171,10 +171,6 @@ func TestNodeTests(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if narrow(m) {
-			refused["element types that ONNX Runtime numbers differently"]++
-			continue
-		}
 		sets, err := dataSets(m, tests[name])
 		if err != nil {
 			refused["values that are not dense tensors"]++
@@ -228,14 +224,6 @@ func reason(err error) string {
 		}
 	}
 	return "refused by the runtime's own checks"
-}
-
-// narrow reports whether a model takes or gives the types of the latest
-// standard, to which ONNX Runtime's interface gives other numbers than ONNX.
-func narrow(m *onnx.Model) bool {
-	return slices.ContainsFunc(slices.Concat(m.Graph.Inputs, m.Graph.Outputs), func(v *onnx.Value) bool {
-		return v.Type != nil && v.Type.Tensor != nil && v.Type.Tensor.Elem >= onnx.Float8E8M0
-	})
 }
 
 // edit is the model upgraded and simplified, nil where that is refused.

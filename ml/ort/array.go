@@ -23,6 +23,28 @@ type Array struct {
 	value unsafe.Pointer
 }
 
+// elements pairs the element types that ONNX and the C interface of ONNX
+// Runtime number differently: the latest. All others have one number.
+var elements = map[onnx.DataType]C.int{onnx.Uint2: 24, onnx.Int2: 25, onnx.Float8E8M0: 26}
+
+// elementOf is the C interface's number of an element type.
+func elementOf(t onnx.DataType) C.int {
+	if n, ok := elements[t]; ok {
+		return n
+	}
+	return C.int(t)
+}
+
+// elementType is ONNX's type of the C interface's number.
+func elementType(n C.int) onnx.DataType {
+	for t, c := range elements {
+		if c == n {
+			return t
+		}
+	}
+	return onnx.DataType(n)
+}
+
 // NewArray allocates a zero array of a type with fixed-width elements.
 func (rt *Runtime) NewArray(elem onnx.DataType, shape ...int64) (*Array, error) {
 	size, err := bytesOf(elem, shape)
@@ -67,7 +89,7 @@ func (a *Array) Reshape(shape ...int64) error {
 	}
 	var value unsafe.Pointer
 	msg := C.redoubt_wrap(a.rt.api, a.data, C.size_t(size), (*C.int64_t)(unsafe.SliceData(shape)),
-		C.size_t(len(shape)), C.int(a.elem), &value)
+		C.size_t(len(shape)), elementOf(a.elem), &value)
 	if err := check(msg); err != nil {
 		return fmt.Errorf("reshape array to %v: %w", shape, err)
 	}

@@ -174,8 +174,7 @@ func (s *Session) Run(ctx context.Context, in, out []*Array) error {
 		return fmt.Errorf("run model: %d inputs and %d outputs given, want %d and %d",
 			len(in), len(out), len(s.inputs), len(s.outputs))
 	}
-	// Values of small models fit the stack.
-	vin, vout := make([]unsafe.Pointer, len(in), 16), make([]unsafe.Pointer, len(out), 16)
+	vin, vout := make([]unsafe.Pointer, len(in)), make([]unsafe.Pointer, len(out))
 	for i, a := range in {
 		vin[i] = a.value
 	}

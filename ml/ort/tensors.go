@@ -85,7 +85,7 @@ func (rt *Runtime) write(t *onnx.Tensor) (unsafe.Pointer, error) {
 		return nil, fmt.Errorf("%v%v wants %d bytes, has %d", t.Type, t.Dims, size, len(t.Raw))
 	}
 	var v unsafe.Pointer
-	msg := C.redoubt_alloc(rt.api, (*C.int64_t)(unsafe.SliceData(t.Dims)), C.size_t(len(t.Dims)), C.int(t.Type), &v)
+	msg := C.redoubt_alloc(rt.api, (*C.int64_t)(unsafe.SliceData(t.Dims)), C.size_t(len(t.Dims)), elementOf(t.Type), &v)
 	if err := check(msg); err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (rt *Runtime) shape(v unsafe.Pointer) (onnx.Shape, error) {
 	if err := check(C.redoubt_shape(rt.api, v, &elem, (*C.int64_t)(&dims[0]), maxRank, &rank)); err != nil {
 		return onnx.Shape{}, err
 	}
-	return onnx.Shape{Elem: onnx.DataType(elem), Dims: slices.Clone(dims[:rank])}, nil
+	return onnx.Shape{Elem: elementType(elem), Dims: slices.Clone(dims[:rank])}, nil
 }
 
 // read copies a value out of the library's memory.
