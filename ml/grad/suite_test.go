@@ -348,6 +348,21 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestNewestOpset: what the rules emit means the same in the newest opset that
+// they promise.
+func TestNewestOpset(t *testing.T) {
+	rt := orttest.Runtime(t)
+	for _, f := range forms {
+		f.opset = 24
+		switch f.op + "/" + f.name {
+		case "GroupNormalization/per group", "GlobalLpPool/": // the form is gone; there is no kernel
+			continue
+		}
+		f.single = f.single || f.op == "PRelu" // the float64 kernel is gone
+		t.Run(f.op+"/"+f.name, func(t *testing.T) { f.verify(t, rt, Rules) })
+	}
+}
+
 func (f form) verify(t *testing.T, rt *ort.Runtime, rules []Rule) {
 	if !f.single {
 		tr := f.build(t, rt, onnx.Double)
