@@ -95,12 +95,50 @@ type Column struct {
 	Group int
 }
 
-// schemaLimit bounds a schema file.
-const schemaLimit = 16 << 20
+// Bounds on a schema's text. The YAML parser recurses into what is nested and
+// takes time quadratic in what stands on one line, so that a megabyte of
+// brackets would keep it busy for an hour.
+const (
+	schemaLimit  = 2 << 20  // bytes, enough for 30,000 columns
+	schemaLine   = 16 << 10 // bytes
+	schemaDepth  = 32       // open brackets
+	schemaIndent = 64       // spaces
+)
+
+// tame refuses text that the YAML parser must not see.
+func tame(text []byte) error {
+	if len(text) > schemaLimit {
+		return fmt.Errorf("the schema has %d bytes; the limit is %d", len(text), schemaLimit)
+	}
+	line, depth, length, indent := 1, 0, 0, true
+	for _, c := range text {
+		length++
+		switch c {
+		case '\n':
+			line++
+			fallthrough
+		case '\r': // ends a line too
+			length, indent = 0, true
+			continue
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		}
+		indent = indent && c == ' '
+		if depth > schemaDepth || length > schemaLine || indent && length > schemaIndent {
+			return fmt.Errorf("line %d is too long, too deeply nested or too far indented for a schema", line)
+		}
+	}
+	return nil
+}
 
 // ParseSchema reads and checks the text of a schema. Unknown keys are errors
 // that name their line.
 func ParseSchema(text []byte) (*Schema, error) {
+	if err := tame(text); err != nil {
+		return nil, err
+	}
 	var s Schema
 	if err := yaml.UnmarshalWithOptions(text, &s, yaml.Strict()); err != nil {
 		return nil, err

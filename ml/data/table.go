@@ -288,9 +288,6 @@ func schemaFor(src *source, paths []string, opt Options) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(b) > schemaLimit {
-		return nil, fmt.Errorf("schema %s exceeds %d bytes", path, schemaLimit)
-	}
 	s, err := ParseSchema(b)
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", path, err)

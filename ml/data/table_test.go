@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func crc(b []byte) uint32 { return crc32.ChecksumIEEE(b) }
@@ -91,6 +92,27 @@ func TestSchemaMismatch(t *testing.T) {
 		path := write(t, "schema.yaml", []byte(text))
 		if _, err := Open("testdata/people.csv", Options{Schema: path}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s -> %s: got %v, want an error with %q", c.old, c.new, err, c.want)
+		}
+	}
+}
+
+// What would keep the YAML parser busy, or make it recurse without end, is
+// refused before it. A hundred thousand brackets take it half a minute.
+func TestSchemaBombs(t *testing.T) {
+	for name, text := range map[string]string{
+		"brackets":  strings.Repeat("[", 100_000),
+		"braces":    strings.Repeat("{a:\n", 100_000),
+		"dashes":    strings.Repeat("- ", 100_000),
+		"anchors":   strings.Repeat("&a ", 100_000),
+		"indented":  "columns:\n" + strings.Repeat(" ", 100) + "- {name: a}\n",
+		"many rows": strings.Repeat("- a\n", 1<<20),
+	} {
+		start := time.Now()
+		if _, err := ParseSchema([]byte(text)); err == nil || !strings.Contains(err.Error(), "schema") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("%s: refused after %v", name, took)
 		}
 	}
 }
