@@ -4,7 +4,7 @@
 #   bench/peers/run.sh [DATA [REDOUBT]]
 #
 # DATA is the folder with mnist/ and models/, by default where the tests look:
-# $REDOUBT_DATA or ../shared/data beside the checkout. REDOUBT is the binary, by
+# $REDOUBT_TESTDATA or ../shared/data beside the checkout. REDOUBT is the binary, by
 # default bin/redoubt; where there is none, only the peers run.
 # PEERS_VENV names a virtual environment to keep between runs (the first
 # installation downloads gigabytes); without it a throw-away one is made.
@@ -12,7 +12,7 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
-data=${1:-${REDOUBT_DATA:-$root/../shared/data}}
+data=${1:-${REDOUBT_TESTDATA:-$root/../shared/data}}
 redoubt=${2:-}
 if [ -z "$redoubt" ] && [ -x "$root/bin/redoubt" ]; then
 	redoubt=$root/bin/redoubt
