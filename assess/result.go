@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/attack/evasion"
@@ -48,9 +49,6 @@ func (d *driver) result() *redoubt.Assessment {
 		a.Findings = append(a.Findings, threatFinding(r))
 	}
 	a.PerClass, a.Samples = d.perClass(), d.samples()
-	for _, t := range a.Threats {
-		a.Findings = append(a.Findings, doubtFindings(t)...)
-	}
 	return a
 }
 
@@ -95,24 +93,6 @@ func threatFinding(r redoubt.ThreatResult) redoubt.Finding {
 			r.Correct-r.Robust, r.Correct, 100*r.RobustAccuracy, 100*r.CI95[0], 100*r.CI95[1], r.N, r.Reliability.Verdict),
 		Remedy: "train adversarially at this radius, and let a gateway limit and watch queries",
 	}
-}
-
-func doubtFindings(t redoubt.ThreatResult) []redoubt.Finding {
-	var out []redoubt.Finding
-	for _, f := range t.Reliability.Flags {
-		severity := redoubt.Note
-		switch f.Verdict {
-		case redoubt.Suspect:
-			severity = redoubt.Medium
-		case redoubt.Invalid:
-			severity = redoubt.High
-		}
-		out = append(out, redoubt.Finding{
-			Rule: "reliability/" + f.ID, Title: fmt.Sprintf("The number for %s %g is %s: %s", t.Norm, t.Eps, f.Verdict, f.ID),
-			Severity: severity, Evidence: f.Evidence, Remedy: f.Remedy,
-		})
-	}
-	return out
 }
 
 // index is a row's position in the file that the data came from.
@@ -198,8 +178,8 @@ func (d *driver) notTested() []string {
 		attacks = append(attacks, s.Name)
 	}
 	out := []string{
-		fmt.Sprintf("Changes other than small ones in %v: rotations, patches, corruptions, other inputs altogether.", norms),
-		fmt.Sprintf("Attacks other than %v; a stronger one may find more. This is not AutoAttack.", attacks),
+		fmt.Sprintf("Changes other than small ones in %s: rotations, patches, corruptions, other inputs altogether.", strings.Join(norms, ", ")),
+		fmt.Sprintf("Attacks other than %s; a stronger one may find more. This is not AutoAttack.", strings.Join(attacks, ", ")),
 		"Samples outside this data set: the interval covers chance in drawing the samples, not a change of their source.",
 		"Poisoning, backdoors, extraction, inversion and membership inference.",
 	}

@@ -88,7 +88,7 @@ func (t *text) verdict(a *redoubt.Assessment) {
 
 func (t *text) subject(a *redoubt.Assessment) {
 	file := func(name string, d redoubt.Digest) string {
-		return plain(path.Base(name)) + ", sha256 " + plain(short(d))
+		return plain(bases(name)) + ", sha256 " + plain(short(d))
 	}
 	fmt.Fprintf(t, "  model  %s\n  data   %s\n  clean  %s of %s right before any attack\n", file(a.Model.Path, a.Model.SHA256),
 		file(a.Data.Path, a.Data.SHA256), pct(a.CleanAccuracy), count(a.Data.N, "sample"))
@@ -319,4 +319,13 @@ func facts(c redoubt.Characteristics) [][2]string {
 		{"Regularisation", list(c.Regularisation)},
 		{"Output", output},
 	}
+}
+
+// bases is the file names of a data set's paths, which a comma joins.
+func bases(spec string) string {
+	parts := strings.Split(spec, ",")
+	for i, p := range parts {
+		parts[i] = path.Base(p)
+	}
+	return strings.Join(parts, ", ")
 }

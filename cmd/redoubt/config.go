@@ -15,7 +15,7 @@ import (
 )
 
 // maxConfig bounds a configuration file.
-const maxConfig = 1 << 20
+const maxConfig = 64 << 10
 
 // configure fills the flags that were not given: from the environment, then
 // from the configuration file, whose keys are the flags' names. A key that is
