@@ -200,7 +200,7 @@ func (d *driver) switchObjective(ctx context.Context, t *threat) error {
 		return nil
 	}
 	if !hasOther {
-		repair := evasion.Descent{Name: "pgd-margin", Loss: model.Margin, Steps: max(d.cfg.Steps, 40), Step: d.cfg.Step}
+		repair := evasion.Descent{Name: "pgd-margin", Loss: model.Margin, Steps: max(d.cfg.Steps, 60), Step: d.cfg.Step, Restarts: 3}
 		if err := d.attack(ctx, t, attempt{"pgd-margin (check)", repair}, d.standing(t)); err != nil {
 			return err
 		}
