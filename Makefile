@@ -17,7 +17,7 @@ lint: ## formatting, vet, staticcheck
 race: runtime ## the concurrent packages under the race detector
 	go test -race ./ml/ort ./ml/model ./attack/... ./assess
 bench: runtime ## speed, in benchstat's format
-	go test -run '^$$' -bench . -count 6 ./ml/grad ./attack/evasion ./cmd/redoubt
+	go test -run '^$$' -bench . -count 6 ./ml/grad ./ml/model ./attack/evasion ./cmd/redoubt
 falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
 	go test ./assess/falsify -run VNNCOMP -v -seconds 20 -timeout 2h
 peers: build ## the Python attack libraries on the same job

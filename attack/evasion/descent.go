@@ -48,7 +48,8 @@ func (a Descent) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tensor
 }
 
 // run attacks the given rows once, writes what it found to out and returns the
-// rows still standing.
+// rows still standing. The last run leaves it to the caller to ask about its
+// last iterates.
 func (a Descent) run(ctx context.Context, m model.Gradients, b *Batch, out *tensor.Tensor, rows []int, restart int) ([]int, error) {
 	x, err := model.Input(m, len(rows), b.X.Shape[1:])
 	if err != nil {
@@ -85,11 +86,13 @@ func (a Descent) run(ctx context.Context, m model.Gradients, b *Batch, out *tens
 			return nil, nil
 		}
 	}
-	logits, err := m.Scores(ctx, w.x)
-	if err != nil {
-		return nil, err
+	if restart+1 < a.Restarts {
+		logits, err := m.Scores(ctx, w.x)
+		if err != nil {
+			return nil, err
+		}
+		w.standing(logits)
 	}
-	w.standing(logits)
 	for slot, row := range w.rows {
 		copy(out.Row(row), w.x.Row(slot))
 	}
