@@ -99,7 +99,7 @@ func (a AutoPGD) run(ctx context.Context, m model.Gradients, b *Batch, out *tens
 	steps := or(a.Steps, 100)
 	due, since := part(apgdFirst, steps), 0
 	for i := range steps + 1 {
-		logits, grad, err := m.Gradient(ctx, w.x, w.objective.Select(w.rows))
+		logits, grad, err := m.Gradient(ctx, w.x, w.goal())
 		if err != nil {
 			return nil, err
 		}

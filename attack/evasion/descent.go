@@ -71,7 +71,7 @@ func (a Descent) run(ctx context.Context, m model.Gradients, b *Batch, out *tens
 	}
 	w := walk{b: b, x: x, out: out, rows: rows, objective: b.objective(a.Loss)}
 	for range steps {
-		logits, grad, err := m.Gradient(ctx, w.x, w.objective.Select(w.rows))
+		logits, grad, err := m.Gradient(ctx, w.x, w.goal())
 		if err != nil {
 			return nil, err
 		}
@@ -140,29 +140,42 @@ type walk struct {
 	x, out    *tensor.Tensor
 	rows      []int
 	objective *model.Objective
+	selected  *model.Objective // of rows; nil after they changed
+	slots     []slot
 }
 
 // slot is where a standing sample was in the batch just evaluated, and where
 // it is now.
 type slot struct{ was, now int }
 
+// goal is the objective of the rows that stand.
+func (w *walk) goal() *model.Objective {
+	if w.selected == nil {
+		w.selected = w.objective.Select(w.rows)
+	}
+	return w.selected
+}
+
 // standing takes the samples out whose logits are what the attack wants,
 // copying their iterates to out, and closes the gaps in x. It returns the
-// slots of the others.
+// slots of the others, valid until the next call.
 func (w *walk) standing(logits *tensor.Tensor) []slot {
-	slots := make([]slot, 0, len(w.rows))
-	rows := make([]int, 0, len(w.rows))
+	w.slots = w.slots[:0]
 	for was, row := range w.rows {
 		if w.objective.Reached(row, logits.Row(was)) {
 			copy(w.out.Row(row), w.x.Row(was))
 			continue
 		}
-		now := len(rows)
+		now := len(w.slots)
 		if now != was {
 			copy(w.x.Row(now), w.x.Row(was))
+			w.rows[now] = row
 		}
-		slots, rows = append(slots, slot{was, now}), append(rows, row)
+		w.slots = append(w.slots, slot{was, now})
 	}
-	w.rows, w.x = rows, w.x.Slice(0, len(rows))
-	return slots
+	if len(w.slots) < len(w.rows) {
+		w.rows, w.selected = w.rows[:len(w.slots)], nil
+		w.x = w.x.Slice(0, len(w.rows))
+	}
+	return w.slots
 }

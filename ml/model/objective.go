@@ -166,16 +166,17 @@ func (o *Objective) slack(i int, z []float32) float64 {
 // another class than the label, or the target. Logits that are not numbers are
 // never a success.
 func (o *Objective) Reached(i int, z []float32) bool {
+	best, sum := tensor.ArgMax(z), float32(0)
 	for _, v := range z {
-		if v != v {
-			return false
-		}
+		sum += v
 	}
 	switch {
+	case sum != sum: // some logit is, or infinite ones of both signs are there
+		return false
 	case o.Loss == Constraints:
 		return o.slack(i, z) > 0
 	case o.Targets != nil:
-		return tensor.ArgMax(z) == o.Targets[i]
+		return best == o.Targets[i]
 	}
-	return tensor.ArgMax(z) != o.Labels[i]
+	return best != o.Labels[i]
 }
