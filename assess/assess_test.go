@@ -221,6 +221,32 @@ func TestDriverRemeasures(t *testing.T) {
 	}
 }
 
+// Values of 10,000 are a thousandth apart in float32. What rounding puts
+// outside the ball is taken back, and what is reported lies inside.
+func TestRoundingStaysInTheBall(t *testing.T) {
+	rng := rand.New(rand.NewPCG(61, 62))
+	for _, n := range evasion.Norms {
+		for _, scale := range []float64{1, 1e4} {
+			for _, eps := range []float64{0.0101, 0.3, 7} {
+				box := evasion.Box{Lo: []float32{float32(-9 * scale)}, Hi: []float32{float32(9 * scale)}}
+				origin := make([]float32, 50)
+				for j := range origin {
+					origin[j] = float32(scale * rng.NormFloat64())
+				}
+				x := slices.Clone(origin)
+				for j := range x {
+					x[j] += float32(10 * eps * rng.NormFloat64())
+				}
+				n.Project(x, origin, eps, box)
+				got, err := tighten(n, x, origin, eps)
+				if err != nil || got > eps || size(n, x, origin) != got {
+					t.Errorf("%s %v at %v: %v, %v", n.Name(), eps, scale, got, err)
+				}
+			}
+		}
+	}
+}
+
 // A sample that was wrong from the start is not robust, and is not counted as
 // a success of the attack.
 func TestDenominators(t *testing.T) {

@@ -46,6 +46,11 @@ func (d *driver) clean(ctx context.Context) error {
 	if d.cfg.Checks == FullChecks {
 		return d.checkModel(ctx)
 	}
+	d.general = append(d.general, redoubt.Flag{
+		ID: "unchecked", Verdict: redoubt.Suspect,
+		Evidence: "the checks that would show whether the attacks worked were switched off",
+		Remedy:   "run again with --checks full",
+	})
 	return nil
 }
 
@@ -229,9 +234,11 @@ func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion
 		return nil, err
 	}
 	distance := make([]float64, len(rows))
-	for i := range rows {
+	for i, r := range rows {
 		d.cfg.Box.Clip(x.Row(i))
-		distance[i] = size(norm, x.Row(i), b.X.Row(i))
+		if distance[i], err = tighten(norm, x.Row(i), b.X.Row(i), eps); err != nil {
+			return nil, fmt.Errorf("sample %d: %w", d.index(r), err)
+		}
 	}
 	z, err := m.Scores(ctx, x)
 	if err != nil {
@@ -242,9 +249,6 @@ func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion
 	for i, r := range rows {
 		if !goal.Reached(i, z.Row(i)) {
 			continue
-		}
-		if distance[i] > eps*(1+1e-5)+1e-6 {
-			return nil, fmt.Errorf("the attack left its ball: sample %d moved %v, allowed %v", r, distance[i], eps)
 		}
 		fallen = append(fallen, &Outcome{Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i]})
 	}
@@ -267,6 +271,39 @@ func size(norm evasion.Norm, x, origin []float32) float64 {
 		return sum
 	}
 	return math.Inf(1)
+}
+
+// tighten takes back what rounding to float32 put outside the ball, and
+// returns the distance that is left, which is at most eps. An attack that went
+// further than rounding explains is wrong, and that is an error.
+func tighten(norm evasion.Norm, x, origin []float32, eps float64) (float64, error) {
+	moved := size(norm, x, origin)
+	if moved <= eps {
+		return moved, nil
+	}
+	// One unit in the last place of each element, measured in the norm.
+	ulps := make([]float32, len(x))
+	for j, v := range x {
+		top := max(v, -v, origin[j], -origin[j])
+		ulps[j] = math.Nextafter32(top, float32(math.Inf(1))) - top
+	}
+	if allowed := eps*(1+1e-5) + size(norm, ulps, make([]float32, len(x))); moved > allowed {
+		return moved, fmt.Errorf("the attack left its ball: it moved %v, allowed %v", moved, eps)
+	}
+	for k := 1; moved > eps && k < 1<<20; k *= 2 {
+		shrink := 1 - float64(k)*1e-7
+		for j, v := range x {
+			o := origin[j]
+			switch d := float64(v) - float64(o); {
+			case norm != evasion.Linf:
+				x[j] = float32(float64(o) + shrink*(eps/moved)*d)
+			case math.Abs(d) > eps:
+				x[j] = math.Nextafter32(v, o)
+			}
+		}
+		moved = size(norm, x, origin)
+	}
+	return moved, nil
 }
 
 // carry applies that a point in a small ball is in a larger one too: what fell

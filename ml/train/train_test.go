@@ -209,10 +209,11 @@ func TestDeterminism(t *testing.T) {
 		}
 		return encode(t, trained)
 	}
-	if fit(1) != fit(1) {
+	first, again := fit(1), fit(1)
+	if first != again {
 		t.Error("the same seed gave different weights")
 	}
-	if fit(1) == fit(2) {
+	if first == fit(2) {
 		t.Error("different seeds gave the same weights")
 	}
 	if encode(t, m) != before {
