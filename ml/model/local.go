@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -64,17 +65,31 @@ func Open(ctx context.Context, rt *ort.Runtime, path string, cfg Config) (*Local
 
 // New prepares a model that was read already. A model exported for one sample
 // at a time is run on whole batches if that gives the same answers, and sample
-// by sample otherwise.
+// by sample otherwise. One of float16 or float64 that the runtime lacks kernels
+// for is run in float32; gradients are always computed in float32.
 func New(ctx context.Context, rt *ort.Runtime, file *onnx.Model, cfg Config) (*Local, error) {
-	s, err := prepareBatched(ctx, rt, file, cfg)
-	if err != nil {
-		var single error
-		if s, single = prepareShared(ctx, rt, file, cfg, false); single != nil {
-			return nil, single
+	s, err := prepareAny(ctx, rt, file, cfg)
+	if err != nil && ctx.Err() == nil {
+		if single := file.Clone(); onnx.Single(single) {
+			if again, refused := prepareAny(ctx, rt, single, cfg); refused == nil {
+				again.file = file
+				s, err = again, nil
+			}
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	s.checkGradient()
 	return &Local{shared: s}, nil
+}
+
+// prepareAny prepares for batches, or else for single samples.
+func prepareAny(ctx context.Context, rt *ort.Runtime, file *onnx.Model, cfg Config) (*shared, error) {
+	if s, err := prepareBatched(ctx, rt, file, cfg); err == nil {
+		return s, nil
+	}
+	return prepareShared(ctx, rt, file, cfg, false)
 }
 
 var errBatch = errors.New("answers change with the batch")
@@ -259,12 +274,21 @@ func (s *shared) checkGradient() {
 }
 
 // differentiated is the graph that computes logits and the gradient of an
-// objective.
+// objective, in float32.
 func (s *shared) differentiated(loss Loss, targeted bool) (*onnx.Model, error) {
-	m := s.prep.model.Clone()
+	m, shapes := s.prep.model.Clone(), s.shapes
 	g := m.Graph
+	if onnx.Single(m) {
+		shapes = maps.Clone(shapes)
+		for name, sh := range shapes {
+			if sh.Elem.IsFloat() {
+				sh.Elem = onnx.Float
+				shapes[name] = sh
+			}
+		}
+	}
 	seed := cotangent(g, loss, targeted, s.classes)
-	d, err := grad.VJP(g, s.shapes, []string{logitsName}, []string{seed}, []string{inputName})
+	d, err := grad.VJP(g, shapes, []string{logitsName}, []string{seed}, []string{inputName})
 	if err != nil {
 		return nil, err
 	}

@@ -129,8 +129,16 @@ func (f freer) shapeOf(name string) []int64 {
 // of elements.
 func (f freer) reshape(n *Node) {
 	dims := f.shapeOf(n.Input(1))
-	if dims == nil || n.Int("allowzero", 0) != 0 {
+	if dims == nil {
 		return
+	}
+	if n.Int("allowzero", 0) != 0 {
+		if slices.Contains(dims, 0) {
+			return // an empty tensor, which no 0 may stand for
+		}
+		// PyTorch sets the attribute on every Reshape. Without a 0 in the
+		// shape it says nothing, and here it would forbid one.
+		n.Attrs = slices.DeleteFunc(n.Attrs, func(a *Attr) bool { return a.Name == "allowzero" })
 	}
 	dims[0] = -1
 	if slices.Contains(dims[1:], -1) {

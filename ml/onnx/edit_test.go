@@ -300,6 +300,8 @@ func TestFreeBatchConstants(t *testing.T) {
 			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, 3, 4}, 3)}},
 		{"reshape with a rest", []int64{1, 2, 6}, []*onnx.Node{n("Reshape", []string{"x", "s"}, []string{"y"})},
 			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, -1}, 2)}},
+		{"reshape that allows zeros and has none", []int64{1, 2, 6}, []*onnx.Node{n("Reshape", []string{"x", "s"}, []string{"y"}, onnx.IntAttr("allowzero", 1))},
+			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, -1}, 2)}},
 		{"resize", []int64{1, 2, 3, 3}, []*onnx.Node{n("Resize", []string{"x", "", "", "s"}, []string{"y"}, onnx.StringAttr("mode", "linear"))},
 			[]*onnx.Tensor{onnx.IntTensor("s", []int64{1, 2, 5, 7}, 4)}},
 		{"class token", []int64{1, 2, 3}, []*onnx.Node{
