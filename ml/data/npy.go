@@ -180,6 +180,9 @@ func parseDtype(value string) (dtype, error) {
 	}
 	size, err := strconv.Atoi(s[2:])
 	t := dtype{kind: s[1], size: size, big: s[0] == '>'}
+	if t.kind == 'f' && t.size == 1 {
+		t.kind = 'V' // ml_dtypes has a float8 that goes by this name
+	}
 	if err != nil || size < 0 || size > 1<<24 || !t.known() {
 		return dtype{}, fmt.Errorf("element type %.20s is not supported", value)
 	}

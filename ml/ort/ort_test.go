@@ -92,6 +92,37 @@ func TestEveryType(t *testing.T) {
 	}
 }
 
+// The types that ONNX Runtime numbers in its own way are told apart, both on
+// their way in and on their way out.
+func TestNewestTypes(t *testing.T) {
+	x := onnx.FloatTensor("x", []float32{1, 0, 1, 1}, 4)
+	for _, elem := range []onnx.DataType{onnx.Uint2, onnx.Int2, onnx.Float8E8M0, onnx.Uint4, onnx.Int4} {
+		cast := func(from, to onnx.DataType, in *onnx.Tensor) *onnx.Tensor {
+			m := model([]*onnx.Value{value("x", from, 4)}, []*onnx.Value{value("y", to, 4)},
+				[]*onnx.Node{onnx.NewNode("Cast", []string{"x"}, []string{"y"}, onnx.IntAttr("to", int64(to)))})
+			m.IRVersion = 13
+			m.SetOpset("", 25)
+			out, err := session(t, m, ort.Options{}).RunTensors(t.Context(), map[string]*onnx.Tensor{"x": in})
+			if err != nil {
+				t.Fatalf("%v to %v: %v", from, to, err)
+			}
+			return out["y"]
+		}
+		y := cast(onnx.Float, elem, x)
+		if y.Type != elem {
+			t.Errorf("cast to %v gives %v", elem, y.Type)
+			continue
+		}
+		want := []float32{1, 0, 1, 1}
+		if elem == onnx.Float8E8M0 {
+			want[1] = 0x1p-127 // it has powers of two only
+		}
+		if got := cast(elem, onnx.Float, y).Floats(); !slices.Equal(got, want) {
+			t.Errorf("%v: got %v, want %v", elem, got, want)
+		}
+	}
+}
+
 func TestStrings(t *testing.T) {
 	s := session(t, model([]*onnx.Value{value("x", onnx.String, 3)}, []*onnx.Value{value("y", onnx.String, 3)},
 		[]*onnx.Node{onnx.NewNode("Identity", []string{"x"}, []string{"y"})}), ort.Options{})
