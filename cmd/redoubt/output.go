@@ -81,8 +81,11 @@ func sampleLines(w io.Writer, a *redoubt.Assessment) error {
 // write renders every file, and puts them in place when all are whole.
 func (r reservations) write(a *redoubt.Assessment) error {
 	for _, f := range r {
-		b := bufio.NewWriter(f.file)
-		if err := errors.Join(f.render(b, a), b.Flush(), f.file.Chmod(0o644), f.file.Close()); err != nil {
+		if err := f.fill(a); err != nil {
+			var cause *fs.PathError
+			if errors.As(err, &cause) {
+				err = cause.Err // the path is that of the temporary file
+			}
 			return fmt.Errorf("write %s: %w", f.path, err)
 		}
 	}
@@ -92,6 +95,18 @@ func (r reservations) write(a *redoubt.Assessment) error {
 		}
 	}
 	return nil
+}
+
+// fill writes and closes the temporary file.
+func (f reservation) fill(a *redoubt.Assessment) error {
+	b := bufio.NewWriter(f.file)
+	if err := f.render(b, a); err != nil {
+		return err
+	}
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	return errors.Join(f.file.Chmod(0o644), f.file.Close())
 }
 
 // discard removes what was not put in place. After a successful write it does
