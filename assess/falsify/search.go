@@ -21,6 +21,10 @@ import (
 // Options of a search; the zero value works.
 type Options struct {
 	Seed uint64
+	// Rounds ends the search after a number of rounds; 0 leaves that to the
+	// context. With it the outcome depends on the seed alone, not on the speed
+	// of the machine.
+	Rounds int
 	// Progress is told the best slack so far after each round; nil is silence.
 	Progress func(round int, best float64)
 }
@@ -48,8 +52,8 @@ func (c *Counterexample) Print(w io.Writer) error {
 	return err
 }
 
-// Search looks for a counterexample until it has one or the context ends; then
-// it returns nil and no error. The model must have been opened with
+// Search looks for a counterexample until it has one, the context ends or its
+// rounds are over; then it returns nil and no error. The model must have been opened with
 // [model.Config.Raw]. What it finds was put to the file as it is, with the
 // runtime's optimisations off, and holds there too.
 func Search(ctx context.Context, m *model.Local, p *Property, o Options) (*Counterexample, error) {
@@ -84,6 +88,9 @@ func Search(ctx context.Context, m *model.Local, p *Property, o Options) (*Count
 		}
 		if o.Progress != nil {
 			o.Progress(round, best)
+		}
+		if round+1 == o.Rounds {
+			return nil, nil
 		}
 	}
 }
