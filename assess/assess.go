@@ -72,7 +72,7 @@ type Config struct {
 	Box     evasion.Box
 	Seed    uint64
 	Workers int // 0 means 1
-	Batch   int // samples a worker holds at once; 0 means 100
+	Batch   int // most samples that a worker holds at once; 0 means 100
 	// Checks is how much to doubt; the zero value is FullChecks.
 	Checks Checks
 	Gates  []Gate

@@ -63,7 +63,7 @@ func all(n int) []int {
 }
 
 // each shares batches of rows out among workers. Which rows share a batch does
-// not depend on the number of workers.
+// not depend on the number of workers, and so neither does the result.
 func (d *driver) each(ctx context.Context, stage string, rows []int, do func(m model.Scores, rows []int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -72,7 +72,8 @@ func (d *driver) each(ctx context.Context, stage string, rows []int, do func(m m
 	var mu sync.Mutex
 	done := 0
 	d.cfg.Progress(stage, 0, len(rows))
-	for range min(d.cfg.Workers, max(1, len(rows)/d.cfg.Batch)+1) {
+	size := d.share(len(rows))
+	for range min(d.cfg.Workers, (len(rows)+size-1)/size) {
 		wg.Go(func() {
 			m, free := d.target.Open()
 			defer free()
@@ -89,7 +90,7 @@ func (d *driver) each(ctx context.Context, stage string, rows []int, do func(m m
 		})
 	}
 feed:
-	for b := range slices.Chunk(rows, d.cfg.Batch) {
+	for b := range slices.Chunk(rows, size) {
 		select {
 		case batches <- b:
 		case <-ctx.Done():
@@ -99,6 +100,13 @@ feed:
 	close(batches)
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+// share is how many of n samples go into a batch: few enough that several
+// workers have something to do to the end, enough that a run pays.
+func (d *driver) share(n int) int {
+	const pieces, least = 8, 16
+	return min(d.cfg.Batch, max((n+pieces-1)/pieces, least))
 }
 
 // threats assesses one norm at every radius.

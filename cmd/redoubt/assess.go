@@ -99,7 +99,7 @@ Ensembles: fast (the default), all.`,
 	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
 	fl.Uint64Var(&f.Seed, "seed", 0, "seed of every random choice")
 	fl.IntVar(&f.threads, "threads", runtime.NumCPU(), "threads; they do not change the result")
-	fl.IntVar(&f.Batch, "batch", 100, "samples attacked together by a thread")
+	fl.IntVar(&f.Batch, "batch", 100, "most samples attacked together by a thread")
 	fl.StringVar(&f.Checks, "checks", "full", "doubt the result: full, or off")
 	fl.StringArrayVar(&f.gates, "gate", nil, "condition to hold, such as 'robust_accuracy[linf@0.3]>=0.5' (repeatable)")
 	fl.StringVar(&f.resume, "resume", "", "journal to keep, and to go on from after an interruption")
