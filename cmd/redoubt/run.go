@@ -22,7 +22,9 @@ func newRun(a *app) *cobra.Command {
 		Long: `Run a model once. The input file is an NPZ with one array for each input of the
 model, under its name; the output file gets one for each output. Every element
 type of ONNX passes: float16 as numpy has it, bfloat16, float8 and int4 as raw
-bytes of their width, strings as text.
+bytes of their width, strings as text. Where scikit-learn's exporter zips the
+scores into maps by class (ZipMap), the output is the array of scores, a column
+a class in the order of the labels.
 
 The model is read and written by Redoubt before it runs, so what is computed
 here is what every other verb computes with.`,
@@ -39,6 +41,9 @@ here is what every other verb computes with.`,
 			m, err := onnx.Read(path, onnx.DefaultLimits)
 			if err != nil {
 				return err
+			}
+			if err := denseOutputs(m.Graph); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
 			}
 			in, err := arrays(m, input)
 			if err != nil {
@@ -74,18 +79,37 @@ func arrays(m *onnx.Model, path string) (map[string]*onnx.Tensor, error) {
 		return nil, err
 	}
 	for _, v := range m.Graph.Feeds() {
+		if v.Type == nil || v.Type.Tensor == nil {
+			return nil, fmt.Errorf("input %q is not a dense tensor: models with %s inputs cannot be run from an NPZ file; export the model with tensors as inputs", v.Name, kind(v))
+		}
 		t, ok := in[v.Name]
 		if !ok {
 			return nil, fmt.Errorf("%s: no array for input %q, only for %q", path, v.Name, slices.Sorted(maps.Keys(in)))
-		}
-		if v.Type == nil || v.Type.Tensor == nil {
-			return nil, fmt.Errorf("input %q is not a dense tensor: models with %s inputs cannot be run from an NPZ file", v.Name, kind(v))
 		}
 		if in[v.Name], err = data.Retype(t, v.Type.Tensor.Elem); err != nil {
 			return nil, fmt.Errorf("%s: array %q: %w", path, v.Name, err)
 		}
 	}
 	return in, nil
+}
+
+// denseOutputs makes a ZipMap's output the array that it zips, and refuses other
+// outputs that an NPZ file cannot hold before the model runs.
+func denseOutputs(g *onnx.Graph) error {
+	for _, v := range g.Outputs {
+		i := slices.IndexFunc(g.Nodes, func(n *onnx.Node) bool {
+			return n.Op == "ZipMap" && len(n.Inputs) == 1 && slices.Contains(n.Outputs, v.Name)
+		})
+		if i >= 0 {
+			g.Nodes[i] = onnx.NewNode("Identity", g.Nodes[i].Inputs, []string{v.Name})
+			v.Type = nil // follows from the node
+			continue
+		}
+		if v.Type != nil && v.Type.Tensor == nil {
+			return fmt.Errorf("output %q is a %s, which an NPZ file cannot hold; export the model with tensors as outputs", v.Name, kind(v))
+		}
+	}
+	return nil
 }
 
 func kind(v *onnx.Value) string {
