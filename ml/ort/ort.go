@@ -121,9 +121,12 @@ func (rt *Runtime) NewSession(m *onnx.Model, o Options) (*Session, error) {
 	if o.Threads == 0 {
 		o.Threads = 1
 	}
-	level := C.int(99)
-	if o.Plain {
+	level := C.int(allOptimisations)
+	switch {
+	case o.Plain:
 		level = 0
+	case holdsHalf(m.Graph):
+		level = extendedOptimisations
 	}
 	s := &Session{rt: rt}
 	msg := C.redoubt_session(rt.api, rt.env, unsafe.Pointer(unsafe.SliceData(raw)), C.size_t(len(raw)),
@@ -140,6 +143,37 @@ func (rt *Runtime) NewSession(m *onnx.Model, o Options) (*Session, error) {
 		s.cout = append(s.cout, C.CString(v.Name))
 	}
 	return s, nil
+}
+
+// The C interface's GraphOptimizationLevel. With all of them on, ONNX Runtime
+// (1.30 and 1.32) ends the process when it prepares some float16 networks, a
+// vision transformer among them; one level below it prepares and runs them.
+const (
+	extendedOptimisations = 2
+	allOptimisations      = 99
+)
+
+// holdsHalf reports whether a graph computes in float16.
+func holdsHalf(g *onnx.Graph) bool {
+	for _, t := range g.Initializers {
+		if t.Type == onnx.Float16 {
+			return true
+		}
+	}
+	for _, v := range g.Inputs {
+		if v.Type != nil && v.Type.Tensor != nil && v.Type.Tensor.Elem == onnx.Float16 {
+			return true
+		}
+	}
+	for _, n := range g.AllNodes {
+		if onnx.DataType(n.Int("to", 0)) == onnx.Float16 {
+			return true
+		}
+		if a := n.Attr("value"); a != nil && a.Tensor != nil && a.Tensor.Type == onnx.Float16 {
+			return true
+		}
+	}
+	return false
 }
 
 func truth(b bool) C.int {
