@@ -159,7 +159,7 @@ func (a attempt) classes(targeted bool) int {
 	case evasion.Descent:
 		loss = a.Loss
 	case evasion.AutoPGD:
-		loss = a.Loss
+		loss, targeted = a.Loss, targeted || a.Targeted
 	}
 	switch {
 	case loss == model.DLR && targeted:

@@ -14,7 +14,7 @@ var apgdCE = &Spec{
 	Paper:     "Croce and Hein 2020, arXiv 2003.01690",
 	Technique: evade,
 	Access:    model.WhiteBox,
-	Norms:     []Norm{Linf, L2},
+	Norms:     []Norm{Linf, L2, L1},
 	New: func(s Settings) Attack {
 		return AutoPGD{Name: "apgd-ce", Steps: s.Steps, Restarts: s.Restarts}
 	},
@@ -26,20 +26,32 @@ var apgdDLR = &Spec{
 	Paper:     "Croce and Hein 2020, arXiv 2003.01690",
 	Technique: evade,
 	Access:    model.WhiteBox,
-	Norms:     []Norm{Linf, L2},
+	Norms:     []Norm{Linf, L2, L1},
 	New: func(s Settings) Attack {
 		return AutoPGD{Name: "apgd-dlr", Loss: model.DLR, Steps: s.Steps, Restarts: s.Restarts}
 	},
 }
 
 // AutoPGD is the step-size-free gradient attack of Croce and Hein 2020,
-// algorithm 1, for Linf and L2. A sample is finished at its first successful
-// iterate.
+// algorithm 1, for Linf and L2, and of Croce and Hein 2021 (arXiv 2103.01208)
+// for L1. A sample is finished at its first successful iterate.
 type AutoPGD struct {
-	Name     string
-	Loss     model.Loss
+	Name string
+	Loss model.Loss
+	// Targeted runs the attack against each of the classes that the model
+	// ranks next on the clean sample: nine of them, five in L1, fewer where
+	// there are fewer classes. Any wrong class is a success. It means nothing
+	// where the batch names the classes wanted.
+	Targeted bool
 	Steps    int // 0 means 100
-	Restarts int // runs, each on the samples still standing; 0 means 1
+	// Restarts is how many runs there are, against each class if Targeted,
+	// each on the samples still standing. 0 means 1, and 5 in L1 if not
+	// Targeted, as in AutoAttack.
+	Restarts int
+	// Average takes the mean of so many gradients in place of each one:
+	// expectation over transformation, for models that answer at random. 0
+	// means 1.
+	Average int
 }
 
 // Its constants: the weight of the plain step against momentum, the share of
@@ -54,20 +66,35 @@ const (
 )
 
 // Perturb returns the first successful iterate of each sample, or the one of
-// highest objective.
+// highest objective in its last run.
 func (a AutoPGD) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tensor.Tensor, error) {
 	g, err := gradients(m, a.Name)
 	if err != nil {
 		return nil, err
 	}
-	out := b.X.Clone()
-	rows := b.every()
-	for r := range max(a.Restarts, 1) {
-		if rows, err = a.run(ctx, g, b, out, rows, r); err != nil {
-			return nil, err
+	if a.Average > 1 {
+		g = model.Average(g, a.Average)
+	}
+	losses, err := a.losses(ctx, g, b)
+	if err != nil {
+		return nil, err
+	}
+	run, runs := a.run, max(a.Restarts, 1)
+	if b.Norm == L1 {
+		run = a.runL1
+		if a.Restarts == 0 && !a.Targeted {
+			runs = 5
 		}
-		if len(rows) == 0 {
-			break
+	}
+	out, rows := b.X.Clone(), b.every()
+	for i, loss := range losses {
+		for r := range runs {
+			if len(rows) == 0 {
+				return out, nil
+			}
+			if rows, err = run(ctx, g, b, out, loss, rows, i*runs+r); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return out, nil
@@ -76,7 +103,7 @@ func (a AutoPGD) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tensor
 // progressOf is what Auto-PGD remembers of one sample.
 type progressOf struct {
 	step           float64
-	last, best     float64 // objective at the last iterate, and the highest
+	last, best     float64 // objective after the last step, and the highest
 	bestAtCheck    float64
 	halvedAtCheck  bool
 	increases      int
@@ -84,29 +111,28 @@ type progressOf struct {
 	slope          []float32 // gradient at peak
 }
 
-func (a AutoPGD) run(ctx context.Context, m model.Gradients, b *Batch, out *tensor.Tensor, rows []int, restart int) ([]int, error) {
+// run increases an objective on the given rows once, writes what it found to
+// out and returns the rows still standing.
+func (a AutoPGD) run(ctx context.Context, m model.Gradients, b *Batch, out *tensor.Tensor, loss *model.Objective, rows []int, restart int) ([]int, error) {
 	x, err := model.Input(m, len(rows), b.X.Shape[1:])
 	if err != nil {
 		return nil, err
 	}
-	w := walk{b: b, x: x, out: out, rows: rows, objective: b.objective(a.Loss)}
+	w, goal := walk{b: b, x: x, out: out, rows: rows, objective: b.objective(a.Loss)}, aim{all: loss}
 	states := make([]*progressOf, b.X.Rows())
 	for slot, row := range rows {
 		copy(x.Row(slot), b.X.Row(row))
 		b.edge(x.Row(slot), row, a.Name, restart)
-		states[row] = &progressOf{step: 2 * b.Eps[row], best: math.Inf(-1), last: math.Inf(1), bestAtCheck: math.Inf(-1)}
+		states[row] = &progressOf{step: 2 * b.Eps[row], best: math.Inf(-1), bestAtCheck: math.Inf(-1)}
 	}
 	steps := or(a.Steps, 100)
 	due, since := part(apgdFirst, steps), 0
 	for i := range steps + 1 {
-		logits, grad, err := m.Gradient(ctx, w.x, w.goal())
+		logits, grad, err := m.Gradient(ctx, w.x, goal.at(w.rows))
 		if err != nil {
 			return nil, err
 		}
-		values := make([]float64, len(w.rows))
-		for slot, row := range w.rows {
-			values[slot] = w.objective.Value(row, logits.Row(slot))
-		}
+		values := goal.values(w.rows, logits)
 		check := i > 0 && since == due
 		for _, slot := range w.standing(logits) {
 			row := w.rows[slot.now]
@@ -149,12 +175,17 @@ func (b *Batch) edge(x []float32, row int, attack string, restart int) {
 	b.Norm.Project(x, b.X.Row(row), b.Eps[row], b.Box)
 }
 
-// observe enters the objective and gradient at an iterate.
+// observe enters the objective and gradient at an iterate. The first step
+// counts as an increase where its objective is above zero, not above that of
+// the start: in the reference, whose checkpoints this must reproduce, the row
+// before the first is one of zeros.
 func (s *progressOf) observe(value float64, x, g []float32) {
-	if value > s.last {
-		s.increases++
+	if s.peak != nil {
+		if value > s.last {
+			s.increases++
+		}
+		s.last = value
 	}
-	s.last = value
 	if value > s.best || s.peak == nil {
 		s.best = value
 		s.peak, s.slope = append(s.peak[:0], x...), append(s.slope[:0], g...)

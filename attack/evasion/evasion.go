@@ -118,7 +118,12 @@ var All = []*Spec{
 	mifgsm,
 	apgdCE,
 	apgdDLR,
+	apgdT,
 	square,
+	deepfool,
+	ddn,
+	fmn,
+	cw,
 	noise,
 }
 
