@@ -1,6 +1,6 @@
 // Package evasiontest is the suite that every evasion attack must pass:
 //
-//	evasiontest.Check(t, spec)
+//	evasiontest.Check(t, spec, evasion.Settings{})
 //
 // It attacks two models computed here in plain Go: a curved classifier whose
 // boundary the attack must find, and a flat one whose gradient is zero, on
@@ -32,14 +32,15 @@ var radii = map[string]float64{"linf": 0.12, "l2": 0.45, "l1": 1.6}
 
 var box = evasion.Box{Lo: []float32{0}, Hi: []float32{1}}
 
-// Check runs the suite over every norm that the attack works in.
-func Check(t *testing.T, spec *evasion.Spec) {
+// Check runs the suite over every norm that the attack works in. Settings other
+// than zero are for attacks whose own take too long to be run so often.
+func Check(t *testing.T, spec *evasion.Spec, settings evasion.Settings) {
 	for _, norm := range evasion.Norms {
 		if !spec.Works(norm) {
 			continue
 		}
 		t.Run(norm.Name(), func(t *testing.T) {
-			c := check{spec, norm, NewCurved()}
+			c := check{spec, settings, norm, NewCurved()}
 			t.Run("stays in ball and box", c.staysInside)
 			t.Run("leaves its input alone", c.leavesInput)
 			t.Run("is the same for a seed, whatever the batch", c.reproducible)
@@ -53,9 +54,10 @@ func Check(t *testing.T, spec *evasion.Spec) {
 }
 
 type check struct {
-	spec *evasion.Spec
-	norm evasion.Norm
-	m    *Curved
+	spec     *evasion.Spec
+	settings evasion.Settings
+	norm     evasion.Norm
+	m        *Curved
 }
 
 // batch is samples with the labels that the curved model gives them.
@@ -85,7 +87,7 @@ func (c check) perturb(t *testing.T, m model.Scores, b *evasion.Batch) *tensor.T
 	if c.spec.Access < model.WhiteBox {
 		m = model.WithoutGradients(m)
 	}
-	x, err := c.spec.New(evasion.Settings{}).Perturb(context.Background(), m, b)
+	x, err := c.spec.New(c.settings).Perturb(context.Background(), m, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +238,7 @@ func (broken) Gradient(context.Context, *tensor.Tensor, *model.Objective) (*tens
 }
 
 func (c check) passesErrors(t *testing.T) {
-	if _, err := c.spec.New(evasion.Settings{}).Perturb(context.Background(), broken{}, c.batch()); err == nil {
+	if _, err := c.spec.New(c.settings).Perturb(context.Background(), broken{}, c.batch()); err == nil {
 		t.Error("the model's error was lost")
 	}
 }

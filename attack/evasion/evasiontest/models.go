@@ -85,6 +85,7 @@ func (c *Curved) Gradient(_ context.Context, x *tensor.Tensor, obj *model.Object
 	for i := range x.Rows() {
 		h, _ := c.forward(x.Row(i))
 		row := append([]float32(nil), z.Row(i)...)
+		back := make([]float64, len(h))
 		for k := range row {
 			const d = 1e-2
 			row[k] += d
@@ -93,11 +94,15 @@ func (c *Curved) Gradient(_ context.Context, x *tensor.Tensor, obj *model.Object
 			down := obj.Value(i, row)
 			row[k] += d
 			slope := (up - down) / (2 * d)
-			for n, v := range h {
-				back := slope * c.w2[k][n] * (1 - v*v)
-				for j, w := range c.w1[n] {
-					g.Row(i)[j] += float32(back * w)
-				}
+			for n, w := range c.w2[k] {
+				back[n] += slope * w
+			}
+		}
+		out := g.Row(i)
+		for n, v := range h {
+			s := back[n] * (1 - v*v)
+			for j, w := range c.w1[n] {
+				out[j] += float32(s * w)
 			}
 		}
 	}

@@ -1,0 +1,201 @@
+package evasion
+
+import (
+	"context"
+	"math"
+	"slices"
+
+	"github.com/redoubt-ml/redoubt/ml/model"
+	"github.com/redoubt-ml/redoubt/ml/tensor"
+)
+
+var cw = &Spec{
+	Name:      "cw",
+	Doc:       "Carlini and Wagner\n\nWeighs distance against the margin, and searches for the weight. Slow and thorough: up to nine thousand gradients a sample.",
+	Paper:     "Carlini and Wagner 2017, arXiv 1608.04644",
+	Technique: evade,
+	Access:    model.WhiteBox,
+	Norms:     []Norm{L2},
+	New:       func(s Settings) Attack { return CarliniWagner{Steps: s.Steps} },
+}
+
+// CarliniWagner looks for the smallest perturbation in L2. It minimises
+//
+//	|x' - x|^2 + c max(Confidence - margin(x'), 0)
+//
+// over w, where x' = tanh(w) scaled to the box, with Adam; and searches for the
+// smallest c that succeeds. Each sample has its own c, and ends a search of its
+// own when the sum stops falling, so that a batch does not influence a result
+// as it does in the authors' code.
+type CarliniWagner struct {
+	Steps      int     // of each search; 0 means 1,000, the authors use 10,000
+	Searches   int     // values of c that are tried; 0 means 9
+	Rate       float64 // Adam's learning rate, in w; 0 means 0.01
+	First      float64 // the first c; 0 means 1e-3
+	Confidence float64 // margin that a success must have, in logits
+}
+
+// Perturb returns for each sample the closest successful point if it lies in
+// the ball, else the sample itself.
+func (a CarliniWagner) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tensor.Tensor, error) {
+	g, err := gradients(m, "cw")
+	if err == nil {
+		err = only(b, "cw", L2)
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, weights := b.nearest(), make([]weight, b.X.Rows())
+	for row := range weights {
+		weights[row] = weight{c: orFloat(a.First, 1e-3), hi: math.Inf(1)}
+	}
+	// Samples that are wrong as they are need no search.
+	logits, err := m.Scores(ctx, b.X)
+	if err != nil {
+		return nil, err
+	}
+	for row := range weights {
+		found.offer(row, b.X.Row(row), logits.Row(row))
+	}
+	for range or(a.Searches, 9) {
+		if err := a.search(ctx, g, found, weights); err != nil {
+			return nil, err
+		}
+		for row := range weights {
+			weights[row].next()
+		}
+	}
+	return found.inside(), nil
+}
+
+// weight is the binary search for a sample's c.
+type weight struct {
+	c, lo, hi float64
+	success   bool // of the search with c
+}
+
+// next halves the interval, or goes up tenfold until the first success.
+func (w *weight) next() {
+	if w.success {
+		w.hi = min(w.hi, w.c)
+	} else {
+		w.lo = max(w.lo, w.c)
+	}
+	switch {
+	case !math.IsInf(w.hi, 1):
+		w.c = (w.lo + w.hi) / 2
+	default:
+		w.c = min(10*w.c, 1e10)
+	}
+	w.success = false
+}
+
+// search minimises for every sample with its c.
+func (a CarliniWagner) search(ctx context.Context, m model.Gradients, found *nearest, weights []weight) error {
+	b := found.b
+	rows := slices.DeleteFunc(b.every(), func(row int) bool { return found.size[row] == 0 })
+	buffer, err := model.Input(m, len(rows), b.X.Shape[1:])
+	if err != nil {
+		return err
+	}
+	states := make([]*adam, b.X.Rows())
+	for _, row := range rows {
+		states[row] = newAdam(b, row)
+	}
+	steps, rate := or(a.Steps, 1000), orFloat(a.Rate, 0.01)
+	for i := 0; i < steps && len(rows) > 0; i++ {
+		x := buffer.Slice(0, len(rows))
+		for slot, row := range rows {
+			states[row].point(x.Row(slot))
+		}
+		logits, grad, err := m.Gradient(ctx, x, found.goal.Select(rows))
+		if err != nil {
+			return err
+		}
+		check, now := i%max(steps/10, 1) == 0, rows
+		rows = rows[:0]
+		for slot, row := range now {
+			x, z, s := x.Row(slot), logits.Row(slot), states[row]
+			short := a.Confidence - found.goal.Value(row, z)
+			if short <= 0 && found.offer(row, x, z) {
+				weights[row].success = true
+			}
+			c := weights[row].c
+			if check && s.stuck(x, b.X.Row(row), c*max(short, 0)) {
+				continue
+			}
+			if short <= 0 {
+				c = 0
+			}
+			s.step(x, b.X.Row(row), grad.Row(slot), c, rate)
+			rows = append(rows, row)
+		}
+	}
+	return nil
+}
+
+// adam is a sample on its way, in the variable w, and the optimiser's memory
+// (Kingma and Ba 2015, arXiv 1412.6980).
+type adam struct {
+	box     Box
+	w, m, v []float64
+	turn    int
+	last    float64 // sum at the last check
+}
+
+// newAdam starts from the sample, drawn in from the edge of the box by one
+// millionth, where w would be infinite.
+func newAdam(b *Batch, row int) *adam {
+	n := b.X.RowLen()
+	memory := make([]float64, 3*n)
+	s := &adam{box: b.Box, w: memory[:n], m: memory[n : 2*n], v: memory[2*n:], last: math.Inf(1)}
+	for j, v := range b.X.Row(row) {
+		if middle, half := s.span(j); half > 0 {
+			s.w[j] = math.Atanh((float64(v) - middle) / half * 0.999999)
+		}
+	}
+	return s
+}
+
+// span is the middle of the box and half its width.
+func (s *adam) span(j int) (middle, half float64) {
+	lo, hi := s.box.At(j)
+	return (float64(lo) + float64(hi)) / 2, (float64(hi) - float64(lo)) / 2
+}
+
+// point writes where the sample is to x.
+func (s *adam) point(x []float32) {
+	for j, w := range s.w {
+		middle, half := s.span(j)
+		x[j] = float32(middle + half*math.Tanh(w))
+	}
+	s.box.Clip(x) // float32 rounding at the edge
+}
+
+// stuck reports whether the sum has not fallen by one part in ten thousand
+// since the last check.
+func (s *adam) stuck(x, origin []float32, penalty float64) bool {
+	sum := penalty
+	for j, v := range x {
+		d := float64(v) - float64(origin[j])
+		sum += d * d
+	}
+	stuck := sum > 0.9999*s.last
+	s.last = sum
+	return stuck
+}
+
+// step moves w down the gradient of the sum, given that of the margin.
+func (s *adam) step(x, origin, margin []float32, c, rate float64) {
+	const beta1, beta2 = 0.9, 0.999
+	s.turn++
+	bias1, bias2 := 1-math.Pow(beta1, float64(s.turn)), 1-math.Pow(beta2, float64(s.turn))
+	for j, w := range s.w {
+		_, half := s.span(j)
+		t := math.Tanh(w)
+		g := (2*(float64(x[j])-float64(origin[j])) - c*float64(margin[j])) * half * (1 - t*t)
+		s.m[j] += (1 - beta1) * (g - s.m[j])
+		s.v[j] += (1 - beta2) * (g*g - s.v[j])
+		s.w[j] -= rate * (s.m[j] / bias1) / (math.Sqrt(s.v[j]/bias2) + 1e-8)
+	}
+}
