@@ -115,6 +115,9 @@ var unit = evasion.Box{Lo: []float32{0}, Hi: []float32{1}}
 // reference's PGD plus 2 points, and the whole suite at most 2 points more
 // than the strongest attack tried there.
 func TestStrengthAgainstReference(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
 	for _, r := range references(t) {
 		var specs []*evasion.Spec
 		settings := evasion.Settings{}
