@@ -124,6 +124,11 @@ var All = []*Spec{
 	ddn,
 	fmn,
 	cw,
+	simba,
+	simbaDCT,
+	spsa,
+	nes,
+	hopskipjump,
 	noise,
 }
 

@@ -17,7 +17,10 @@ import (
 
 // brief are the settings of attacks that spend thousands of answers a sample.
 var brief = map[string]evasion.Settings{
-	"cw": {Steps: 100},
+	"cw":          {Steps: 100},
+	"hopskipjump": {Queries: 2000},
+	"simba":       {Queries: 1000},
+	"simba-dct":   {Queries: 1000},
 }
 
 func TestEveryAttack(t *testing.T) {
