@@ -358,6 +358,13 @@ var recurrentForms = []form{
 	{op: "RNN", name: "reverse, relu, initial state", in: in(u(3, 2, 4), konst(u(1, 5, 4)), konst(u(1, 5, 5)), none, none, u(1, 2, 5)), attrs: with(ai("hidden_size", 5), as("direction", "reverse"), stringsAttr("activations", "Sigmoid")), outputs: 2, single: true},
 	{op: "GRU", in: in(u(3, 2, 4), u(1, 15, 4), u(1, 15, 5), u(1, 30), none, u(1, 2, 5)), attrs: with(ai("hidden_size", 5)), outputs: 2, single: true},
 	{op: "GRU", name: "linear before reset", in: in(u(3, 2, 4), u(2, 15, 4), u(2, 15, 5), u(2, 30)), attrs: with(ai("hidden_size", 5), ai("linear_before_reset", 1), as("direction", "bidirectional")), outputs: 2, single: true},
+	{op: "Attention", in: in(batch(u(2, 2, 3, 4)), batch(u(2, 2, 5, 4)), batch(u(2, 2, 5, 6))), opset: 23, single: true},
+	{op: "Attention", name: "scale and cap", in: in(u(2, 2, 3, 4), u(2, 2, 5, 4), u(2, 2, 5, 4)), attrs: with(af("scale", 0.7), af("softcap", 2)), opset: 23, single: true},
+	{op: "Attention", name: "added mask", in: in(u(2, 2, 3, 4), u(2, 2, 5, 4), u(2, 2, 5, 4), u(3, 5)), opset: 23, single: true},
+	{op: "Attention", name: "mask of booleans", in: in(u(2, 2, 2, 4), u(2, 2, 3, 4), u(2, 2, 3, 4), arg{fixed: onnx.RawTensor("", onnx.Bool, []byte{1, 0, 1, 1, 1, 0}, 2, 3)}), opset: 23, single: true},
+	{op: "Attention", name: "causal", in: in(u(2, 2, 4, 3), u(2, 2, 4, 3), u(2, 2, 4, 3)), attrs: with(ai("is_causal", 1)), opset: 23, single: true},
+	{op: "Attention", name: "joined heads", in: in(batch(u(2, 3, 8)), batch(u(2, 5, 8)), batch(u(2, 5, 12))), attrs: with(ai("q_num_heads", 2), ai("kv_num_heads", 2)), opset: 23, single: true},
+	{op: "Attention", name: "heads that share keys", in: in(batch(u(2, 4, 3, 4)), batch(u(2, 2, 5, 4)), batch(u(2, 2, 5, 4))), opset: 23, single: true},
 	{op: "LSTM", in: in(sequence(u(3, 2, 4)), u(1, 20, 4), u(1, 20, 5), u(1, 40)), attrs: with(ai("hidden_size", 5)), outputs: 3, single: true},
 	{op: "LSTM", name: "bidirectional, initial states", in: in(u(3, 2, 4), u(2, 20, 4), u(2, 20, 5), none, none, u(2, 2, 5), u(2, 2, 5)), attrs: with(ai("hidden_size", 5), as("direction", "bidirectional")), outputs: 3, single: true},
 	{op: "LSTM", name: "last state only", in: in(u(4, 2, 3), u(1, 20, 3), u(1, 20, 5)), single: true, nodes: []*onnx.Node{

@@ -32,6 +32,7 @@ var Rules = slices.Concat(
 	activationRules,
 	binaryRules,
 	matrixRules,
+	attentionRules,
 	convRules,
 	poolRules,
 	normRules,
