@@ -119,6 +119,8 @@ var All = []*Spec{
 	apgdCE,
 	apgdDLR,
 	apgdT,
+	fabT,
+	fab,
 	square,
 	deepfool,
 	ddn,
