@@ -137,18 +137,19 @@ func (a CarliniWagner) search(ctx context.Context, m model.Gradients, found *nea
 // adam is a sample on its way, in the variable w, and the optimiser's memory
 // (Kingma and Ba 2015, arXiv 1412.6980).
 type adam struct {
-	box     Box
-	w, m, v []float64
-	turn    int
-	last    float64 // sum at the last check
+	box  Box
+	w, t []float64 // w and its tanh
+	m, v []float64
+	turn int
+	last float64 // sum at the last check
 }
 
 // newAdam starts from the sample, drawn in from the edge of the box by one
 // millionth, where w would be infinite.
 func newAdam(b *Batch, row int) *adam {
 	n := b.X.RowLen()
-	memory := make([]float64, 3*n)
-	s := &adam{box: b.Box, w: memory[:n], m: memory[n : 2*n], v: memory[2*n:], last: math.Inf(1)}
+	memory := make([]float64, 4*n)
+	s := &adam{box: b.Box, w: memory[:n], t: memory[n : 2*n], m: memory[2*n : 3*n], v: memory[3*n:], last: math.Inf(1)}
 	for j, v := range b.X.Row(row) {
 		if middle, half := s.span(j); half > 0 {
 			s.w[j] = math.Atanh((float64(v) - middle) / half * 0.999999)
@@ -167,7 +168,8 @@ func (s *adam) span(j int) (middle, half float64) {
 func (s *adam) point(x []float32) {
 	for j, w := range s.w {
 		middle, half := s.span(j)
-		x[j] = float32(middle + half*math.Tanh(w))
+		s.t[j] = math.Tanh(w)
+		x[j] = float32(middle + half*s.t[j])
 	}
 	s.box.Clip(x) // float32 rounding at the edge
 }
@@ -190,9 +192,8 @@ func (s *adam) step(x, origin, margin []float32, c, rate float64) {
 	const beta1, beta2 = 0.9, 0.999
 	s.turn++
 	bias1, bias2 := 1-math.Pow(beta1, float64(s.turn)), 1-math.Pow(beta2, float64(s.turn))
-	for j, w := range s.w {
+	for j, t := range s.t {
 		_, half := s.span(j)
-		t := math.Tanh(w)
 		g := (2*(float64(x[j])-float64(origin[j])) - c*float64(margin[j])) * half * (1 - t*t)
 		s.m[j] += (1 - beta1) * (g - s.m[j])
 		s.v[j] += (1 - beta2) * (g*g - s.v[j])

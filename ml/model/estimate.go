@@ -57,6 +57,8 @@ func Estimate(m Scores, e Estimator) Gradients {
 	return &estimated{m, e}
 }
 
+// estimated does not pass the model's memory on to who asks for its gradients:
+// it fills that itself while it needs x.
 type estimated struct {
 	m Scores
 	e Estimator
