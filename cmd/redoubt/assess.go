@@ -64,7 +64,7 @@ Exit code 0 when every gate holds, 1 when one fails, 2 when something in the
 input is wrong.
 
 Attacks: ` + strings.Join(attackNames(), ", ") + `.
-Ensembles: fast (the default), all.`,
+Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand.`,
 		Example: `  redoubt assess model.onnx --data t10k-images.idx3.gz,t10k-labels.idx1.gz --eps 0.1,0.2
   redoubt assess model.onnx --data test.npz --norm l2 --eps 0.5 --html report.html
   redoubt assess model.onnx --data test.npz --eps 0.03 --gate 'robust_accuracy[linf@0.03]>=0.5'
@@ -194,7 +194,7 @@ func (f *assessFlags) config() (assess.Config, error) {
 		cfg.Norms = append(cfg.Norms, n)
 	}
 	var err error
-	if cfg.Attacks, err = ensemble(f.Attacks); err != nil {
+	if cfg.Attacks, err = ensemble(f.Attacks, cfg.Norms, cfg.Settings); err != nil {
 		return cfg, err
 	}
 	if cfg.Gates, err = parseGates(f.gates, cfg); err != nil {
@@ -206,8 +206,24 @@ func (f *assessFlags) config() (assess.Config, error) {
 	return cfg, err
 }
 
-// ensemble is the attacks named, each once.
-func ensemble(names []string) ([]*evasion.Spec, error) {
+// autoAttack says which version of AutoAttack goes by a name.
+var autoAttack = map[string]string{"autoattack": "standard", "autoattack-plus": "plus", "autoattack-rand": "rand"}
+
+// ensemble is the attacks named, each once. A version of AutoAttack stands
+// alone, with settings of its own: with others it would be something else.
+func ensemble(names []string, norms []evasion.Norm, settings evasion.Settings) ([]*evasion.Spec, error) {
+	for _, name := range names {
+		version, ok := autoAttack[name]
+		switch {
+		case !ok:
+			continue
+		case len(names) > 1:
+			return nil, fmt.Errorf("--attacks %s: %s is a fixed ensemble: name it alone", strings.Join(names, ","), name)
+		case settings != evasion.Settings{}:
+			return nil, fmt.Errorf("--attacks %s fixes steps, restarts and queries: leave out --steps, --step-size, --restarts and --queries", name)
+		}
+		return assess.Ensemble(version, norms)
+	}
 	var out []*evasion.Spec
 	for _, name := range names {
 		var specs []*evasion.Spec
@@ -216,8 +232,6 @@ func ensemble(names []string) ([]*evasion.Spec, error) {
 			specs = assess.Fast()
 		case "all":
 			specs = evasion.All
-		case "autoattack":
-			return nil, errors.New("autoattack is not offered: its FAB attack is missing here, and a shorter ensemble must not bear the name: use fast or all")
 		default:
 			s, err := evasion.Find(name)
 			if err != nil {
