@@ -80,6 +80,10 @@ func New(ctx context.Context, rt *ort.Runtime, file *onnx.Model, cfg Config) (*L
 	if err != nil {
 		return nil, err
 	}
+	if err := s.contradiction(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
 	s.checkGradient()
 	return &Local{shared: s}, nil
 }
