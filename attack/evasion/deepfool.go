@@ -54,8 +54,11 @@ func (a DeepFool) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tenso
 	planes := make([]facet, b.X.Rows())
 	total := tensor.New(b.X.Shape...)
 	w := walk{b: b, x: x, out: found.x, rows: b.every(), objective: found.goal}
-	for range or(a.Steps, 50) {
+	for i := 0; i < or(a.Steps, 50) && len(w.rows) > 0; i++ {
 		for _, face := range faces {
+			if len(w.rows) == 0 {
+				break
+			}
 			logits, grad, err := g.Gradient(ctx, w.x, face.Select(w.rows))
 			if err != nil {
 				return nil, err
@@ -63,9 +66,6 @@ func (a DeepFool) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tenso
 			for _, slot := range w.standing(logits) {
 				row := w.rows[slot.now]
 				planes[row].closer(b.Norm, face.Value(row, logits.Row(slot.was)), grad.Row(slot.was))
-			}
-			if len(w.rows) == 0 {
-				return found.measured(), nil
 			}
 		}
 		for slot, row := range w.rows {
