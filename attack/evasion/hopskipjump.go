@@ -123,6 +123,10 @@ func (h *hop) outcomes(points []float32) []bool {
 	return won
 }
 
+// several is how many points to ask about at once: enough to fill batches when
+// few samples are left, and not so many that large samples fill the memory.
+func (h *hop) several() int { return min(max((1<<18)/len(h.origin), 1), 32) }
+
 // start is a point that succeeds, drawn towards the sample by halving the
 // straight line between them to a thousandth.
 func (h *hop) start() []float32 {
@@ -159,7 +163,7 @@ func (h *hop) begin() []float32 {
 		}
 	}
 	width := len(h.origin)
-	for tried, n := 0, 1; tried < hopStarts && !h.over; tried, n = tried+n, min(2*n, 32) {
+	for tried, n := 0, 1; tried < hopStarts && !h.over; tried, n = tried+n, min(2*n, h.several()) {
 		points := make([]float32, n*width)
 		for k := range points {
 			lo, hi := h.found.b.Box.At(k % width)
@@ -246,7 +250,7 @@ func (h *hop) gradient(x []float32, reach float64, t int) []float32 {
 	weighed, plain := make([]float64, width), make([]float64, width)
 	mean, done := 0.0, 0
 	for done < n {
-		points := make([]float32, min(n-done, 32)*width)
+		points := make([]float32, min(n-done, h.several())*width)
 		for lo := 0; lo < len(points); lo += width {
 			h.look(points[lo:lo+width], x, reach)
 		}
