@@ -353,3 +353,47 @@ func TestStarts(t *testing.T) {
 		t.Errorf("reached %d targets of 4 with starting points and %d without: want all with, not all without", with, without)
 	}
 }
+
+// log keeps the points that a model was asked about.
+type log struct {
+	evasiontest.Flat
+	points [][]float32
+}
+
+func (l *log) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, error) {
+	for i := range x.Rows() {
+		l.points = append(l.points, slices.Clone(x.Row(i)))
+	}
+	return l.Flat.Scores(ctx, x)
+}
+
+// Where nothing helps, SimBA asks about the sample, then about every direction
+// once, down and up.
+func TestSimBALooksBothWays(t *testing.T) {
+	const d = 24
+	b := random(t, evasiontest.NewCurved(), 1)
+	for j := range b.X.Data {
+		b.X.Data[j] = 0.5
+	}
+	b.Labels[0] = 0
+	for _, dct := range []bool{false, true} {
+		m := &log{}
+		if _, err := (evasion.SimBA{DCT: dct, Queries: 1 + 2*d}).Perturb(t.Context(), m, b); err != nil {
+			t.Fatal(err)
+		}
+		if len(m.points) != 1+2*d {
+			t.Fatalf("dct %v: %d questions, want %d", dct, len(m.points), 1+2*d)
+		}
+		for k := 1; k < len(m.points); k += 2 {
+			down, up := m.points[k], m.points[k+1]
+			if s := distance(down, up); math.Abs(s-0.4) > 1e-5 {
+				t.Errorf("dct %v: questions %d and %d are %v apart, want two steps of 0.2", dct, k, k+1, s)
+			}
+			for j := range down {
+				if v := (down[j] + up[j]) / 2; math.Abs(float64(v)-0.5) > 1e-6 {
+					t.Fatalf("dct %v: the sample is not between questions %d and %d", dct, k, k+1)
+				}
+			}
+		}
+	}
+}
