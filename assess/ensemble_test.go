@@ -70,6 +70,8 @@ func TestAutoAttackAgainstAuthors(t *testing.T) {
 		{evasion.L2, 2, "apgd-dlr", 29, 4},
 		{evasion.L2, 2, "apgd-t", 28, 4},
 		{evasion.L2, 1.8, "square", 41, 4},
+		{evasion.L1, 12, "apgd-ce", 2, 4},
+		{evasion.L1, 12, "apgd-t", 5, 4},
 		{evasion.L1, 10, "square", 35, 4},
 	} {
 		t.Run(fmt.Sprintf("%s/%s", c.norm.Name(), c.attack), func(t *testing.T) {
