@@ -269,7 +269,8 @@ func (d *driver) baseline(ctx context.Context, t *threat) error {
 		blind["noise (check)"] = true
 	}
 	n := t.broke(func(name string) bool { return blind[name] })
-	if n == 0 || len(d.whiteBox()) == 0 {
+	gradients := slices.ContainsFunc(d.cfg.Attacks, func(s *evasion.Spec) bool { return s.Access == model.WhiteBox })
+	if n == 0 || !gradients {
 		return nil
 	}
 	verdict := redoubt.Trustworthy

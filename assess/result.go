@@ -179,7 +179,7 @@ func (d *driver) notTested() []string {
 	}
 	out := []string{
 		fmt.Sprintf("Changes other than small ones in %s: rotations, patches, corruptions, other inputs altogether.", strings.Join(norms, ", ")),
-		fmt.Sprintf("Attacks other than %s; a stronger one may find more. This is not AutoAttack.", strings.Join(attacks, ", ")),
+		fmt.Sprintf("Attacks other than %s; a stronger one may find more.", strings.Join(attacks, ", ")),
 		"Samples outside this data set: the interval covers chance in drawing the samples, not a change of their source.",
 		"Poisoning, backdoors, extraction, inversion and membership inference.",
 	}
