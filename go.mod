@@ -18,12 +18,17 @@ require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.17.9
 
-require (
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/spf13/cobra v1.10.2
-	github.com/spf13/pflag v1.0.9
-	golang.org/x/term v0.47.0
-)
+// Tests only (cmd/redoubt): scripts that run the real binary.
+require github.com/rogpeppe/go-internal v1.16.0
+
+// Verbs, flags, help and shell completion (cmd/redoubt).
+require github.com/spf13/cobra v1.10.2
+
+// The flags of cobra, walked for the configuration file (cmd/redoubt).
+require github.com/spf13/pflag v1.0.9
+
+// Whether stderr is a terminal, for the progress bar (cmd/redoubt).
+require golang.org/x/term v0.47.0
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
