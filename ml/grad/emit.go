@@ -3,6 +3,7 @@ package grad
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -20,12 +21,13 @@ type emitter struct {
 	local  onnx.Shapes             // of emitted values that rules are applied to
 	inits  map[string]*onnx.Tensor // the graph's initializers and Constant nodes
 
-	prefix string // of new names; no name in the graph starts with it
-	count  int
-	nodes  []*onnx.Node
-	added  []*onnx.Tensor
-	asked  []request
-	consts map[string]string // constants and shapes emitted so far, by content
+	prefix   string // of new names; no name in the graph starts with it
+	count    int
+	nodes    []*onnx.Node
+	added    []*onnx.Tensor
+	asked    []request
+	declared map[string][]int64 // sizes of values, for the graph to state
+	consts   map[string]string  // constants and shapes emitted so far, by content
 }
 
 // request is an optional output that a node is to have.
@@ -37,11 +39,12 @@ type request struct {
 
 func newEmitter(g *onnx.Graph, shapes onnx.Shapes) *emitter {
 	e := &emitter{
-		graph:  g,
-		shapes: shapes,
-		inits:  make(map[string]*onnx.Tensor, len(g.Initializers)),
-		local:  onnx.Shapes{},
-		consts: map[string]string{},
+		graph:    g,
+		shapes:   shapes,
+		inits:    make(map[string]*onnx.Tensor, len(g.Initializers)),
+		local:    onnx.Shapes{},
+		consts:   map[string]string{},
+		declared: map[string][]int64{},
 	}
 	for _, t := range g.Initializers {
 		e.inits[t.Name] = t
@@ -127,7 +130,30 @@ func (e *emitter) commit() {
 		r.node.Outputs[r.i] = r.name
 	}
 	e.graph.Nodes = append(e.graph.Nodes, e.nodes...)
+	for _, v := range slices.Concat(e.graph.Values, e.graph.Inputs, e.graph.Outputs) {
+		delete(e.declared, v.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.declared)) {
+		e.graph.Values = append(e.graph.Values, e.value(name, e.declared[name]))
+	}
 	e.graph.Initializers = append(e.graph.Initializers, e.added...)
+}
+
+// declare has the graph say which size a value has, batch first.
+func (e *emitter) declare(name string, dims []int64) { e.declared[name] = dims }
+
+// value is the declaration of a float; sizes that vary are those of a batch,
+// which all values share.
+func (e *emitter) value(name string, dims []int64) *onnx.Value {
+	t := &onnx.TensorType{Elem: onnx.Float, HasShape: true}
+	for i, d := range dims {
+		dim := onnx.Dim{Size: d}
+		if i == 0 && d < 0 {
+			dim.Symbol = e.prefix + "rows"
+		}
+		t.Dims = append(t.Dims, dim)
+	}
+	return &onnx.Value{Name: name, Type: &onnx.Type{Tensor: t}}
 }
 
 // fail stops the rule that is running with a reason, as a clause.

@@ -83,6 +83,7 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 		arrived: map[string][]string{},
 		given:   map[string]bool{},
 		rectify: map[string]string{},
+		blocked: blockedValues(g),
 	}
 	for _, name := range slices.Concat(outputs, wrt) {
 		sh, ok := s.look(name)
@@ -141,6 +142,7 @@ type sweep struct {
 	arrived map[string][]string // contributions to each value's gradient so far
 	given   map[string]bool     // names handed out by result
 	rectify map[string]string   // by result of a Relu: the gradient that has its zeros already
+	blocked map[string]bool     // values that are likely kept in blocks of channels
 }
 
 // failure is what a rule stops with. It never leaves the package: rules are

@@ -67,7 +67,11 @@ func vjpBatchNorm(c *call) {
 		return
 	}
 	factor, inv := c.batchNormFactor(eps)
-	c.give(0, c.mul(dy, factor))
+	if t := c.inits[factor]; t != nil && c.isBlocked(x) {
+		c.give(0, c.depthwise(dy, t.Raw, nil))
+	} else {
+		c.give(0, c.mul(dy, factor))
+	}
 	if !c.wants(1) && !c.wants(2) && !c.wants(3) && !c.wants(4) {
 		return
 	}

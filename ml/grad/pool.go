@@ -46,8 +46,25 @@ func (w *window) apart() bool {
 	return true
 }
 
-// spread repeats each element of v over its window, of tiling windows.
-func (c *call) spread(v string, w *window) string {
+// spread repeats each element of v, times a number, over its window, of tiling
+// windows over x.
+func (c *call) spread(v string, by float64, x string, w *window) string {
+	if c.isBlocked(x) {
+		return c.like(x, c.enlarge(c.line(v, by, 0, x), w))
+	}
+	return c.enlarge(c.scale(v, by), w)
+}
+
+// winners is 1 where x is y, the maximum of its window, else 0.
+func (c *call) winners(x, y string, w *window) string {
+	if !c.isBlocked(x) {
+		return c.cast(c.apply("Equal", x, c.spread(y, 1, x, w)), c.elem)
+	}
+	short := c.add(x, c.spread(y, -1, x, w))
+	return c.like(x, c.apply("Relu", c.line(short, steep, 1, x)))
+}
+
+func (c *call) enlarge(v string, w *window) string {
 	scales := []float32{1, 1}
 	for _, k := range w.kernel {
 		scales = append(scales, float32(k))
@@ -69,15 +86,15 @@ func vjpMaxPool(c *call) {
 	x, y, dy := c.x(0), c.y(0), c.dy()
 	w := c.window(nil, x, y)
 	if w.tiles() && c.elem == onnx.Float && c.rank(x) == 4 {
-		won := c.cast(c.apply("Equal", x, c.spread(y, w)), c.elem)
+		won := c.winners(x, y, w)
 		// The share of the window that won, times the window, is the count.
 		count := c.emit("AveragePool", []string{won}, onnx.IntsAttr("kernel_shape", w.kernel...), onnx.IntsAttr("strides", w.stride...))
-		share := c.div(c.scale(dy, 1/float64(w.area())), count)
+		share := c.div(dy, count)
 		_, rectified := c.rectify[x]
 		if rectified {
 			share = c.masked(share, c.apply("Greater", y, c.num(0)))
 		}
-		grad := c.mul(won, c.spread(share, w))
+		grad := c.mul(won, c.spread(share, 1/float64(w.area()), x, w))
 		if rectified {
 			c.rectify[x] = grad
 		}
@@ -103,7 +120,7 @@ func vjpAveragePool(c *call) {
 	x := c.x(0)
 	w := c.window(nil, x, c.y(0))
 	if w.tiles() && c.elem == onnx.Float {
-		c.give(0, c.spread(c.scale(c.dy(), 1/float64(w.area())), w))
+		c.give(0, c.spread(c.dy(), 1/float64(w.area()), x, w))
 		return
 	}
 	c.give(0, c.unpool(w, c.dy(), c.node.Int("count_include_pad", 0) != 0, true))

@@ -107,6 +107,9 @@ var activationRules = []Rule{
 		if c.rectify[y] == dy { // vjpMaxPool has done it
 			return dy
 		}
+		if c.isBlocked(y) {
+			return c.mul(c.like(y, dy), c.positive(y))
+		}
 		return c.masked(dy, c.apply("Greater", y, c.num(0)))
 	}),
 	pointwise("LeakyRelu", 6, func(c *call, x, y, dy string) string {
