@@ -27,3 +27,4 @@ fuzz: ## each decoder for 20 s
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
 golden: ## rewrite golden files
 	go test . ./report -update
+	go test ./assess -run Probes -update

@@ -6,7 +6,7 @@
 // box, measures its distance with code of its own, asks the model again, and
 // keeps the worst case for each sample: later attacks see only the samples
 // still standing. When the attacks are done it doubts itself (see
-// reliability.go) and grades every number "trustworthy", "suspect" or
+// probe.go) and grades every number "trustworthy", "suspect" or
 // "invalid", with the evidence.
 //
 //	result, err := assess.Run(ctx, assess.Local(m), set, assess.Config{
@@ -39,12 +39,18 @@ type Target struct {
 	Sample  []int
 	Classes int
 	Info    redoubt.ModelInfo
+	// Discrete names the operators through which no gradient passes and that
+	// [model.Straight] goes through.
+	Discrete []string
+	// Imitate trains a network of the target's shape on samples and the
+	// target's answers to them; nil where that cannot be done.
+	Imitate func(ctx context.Context, x *tensor.Tensor, answers []int) (*model.Local, error)
 }
 
 // Local is a model file as a target.
 func Local(m *model.Local) Target {
 	access, why := m.Access()
-	return Target{
+	t := Target{
 		Open: func() (model.Scores, func()) {
 			f := m.Fork()
 			if access == model.WhiteBox {
@@ -56,10 +62,15 @@ func Local(m *model.Local) Target {
 		Why:     why,
 		Sample:  m.Sample(),
 		Classes: m.Classes(),
+		Imitate: imitation(m.Runtime(), m.Sample(), m.Classes()),
 		Info: redoubt.ModelInfo{
 			Access: access.String(), Input: m.Sample(), Classes: m.Classes(), Characteristics: characteristics(m),
 		},
 	}
+	if access == model.WhiteBox {
+		t.Discrete = m.Discrete()
+	}
+	return t
 }
 
 // Config says what to try. The zero value of a field is what its comment says.
@@ -116,6 +127,7 @@ func Run(ctx context.Context, target Target, set *data.Set, cfg Config) (*redoub
 	if err != nil {
 		return nil, err
 	}
+	defer d.close()
 	started := time.Now()
 	if err := d.clean(ctx); err != nil {
 		return nil, err
@@ -147,6 +159,15 @@ type driver struct {
 	results []*threat
 	general []redoubt.Flag // about the model, whatever the threat
 	shown   []redoubt.Example
+
+	// What probes found and repaired: attacks see gradients averaged over so
+	// many draws, as many answers vote, and gradients go straight through
+	// discrete layers.
+	draws    int
+	straight bool
+
+	imitated  bool
+	surrogate *model.Local // nil if there is none
 }
 
 // threat is one threat model under way. An outcome is nil while its sample
@@ -157,6 +178,7 @@ type threat struct {
 	outcomes map[int]*Outcome
 	attacks  []redoubt.AttackResult
 	flags    []redoubt.Flag
+	smaller  *threat // the radius before in the same norm, if any
 }
 
 // Outcome is how a sample fell.
@@ -216,6 +238,12 @@ func order(specs []*evasion.Spec, norms []evasion.Norm, target Target) ([]*evasi
 	}
 	slices.SortStableFunc(kept, func(a, b *evasion.Spec) int { return int(b.Access) - int(a.Access) })
 	return kept, nil
+}
+
+func (d *driver) close() {
+	if d.surrogate != nil {
+		d.surrogate.Close()
+	}
 }
 
 func (d *driver) checkData() error {

@@ -56,9 +56,9 @@ func run(t *testing.T, m model.Gradients, cfg Config) *redoubt.Assessment {
 	return a
 }
 
-// flag returns the flag of an id in the last threat model, nil if it is not
+// raised returns the flag of an id in the last threat model, nil if it is not
 // raised.
-func flag(a *redoubt.Assessment, id string) *redoubt.Flag {
+func raised(a *redoubt.Assessment, id string) *redoubt.Flag {
 	for _, f := range a.Threats[len(a.Threats)-1].Reliability.Flags {
 		if f.ID == id {
 			return &f
@@ -111,7 +111,7 @@ func TestMaskedCrossEntropyIsSeenAndRepaired(t *testing.T) {
 	honest := run(t, evasiontest.NewCurved(), Config{Attacks: specs(t, "pgd")})
 	a := run(t, scaled{evasiontest.NewCurved()}, Config{Attacks: specs(t, "pgd")})
 	for _, id := range []string{"saturated-softmax", "masked-cross-entropy"} {
-		if flag(a, id) == nil {
+		if raised(a, id) == nil {
 			t.Errorf("flag %s is not raised: %+v", id, a.Threats[0].Reliability.Flags)
 		}
 	}
@@ -132,7 +132,7 @@ func (s shattered) Gradient(ctx context.Context, x *tensor.Tensor, _ *model.Obje
 func TestShatteredGradientsAreInvalid(t *testing.T) {
 	a := run(t, shattered{evasiontest.NewCurved()}, Config{Eps: []float64{0.15}})
 	for _, id := range []string{"zero-gradients", "blind-beats-gradients"} {
-		if flag(a, id) == nil {
+		if raised(a, id) == nil {
 			t.Errorf("flag %s is not raised: %+v", id, a.Threats[0].Reliability.Flags)
 		}
 	}
@@ -140,7 +140,7 @@ func TestShatteredGradientsAreInvalid(t *testing.T) {
 		t.Errorf("verdict %s, want invalid", v)
 	}
 	a = run(t, shattered{evasiontest.NewCurved()}, Config{Attacks: specs(t, "fgsm")})
-	if f := flag(a, "unbounded-attack-fails"); f == nil || f.Verdict == redoubt.Trustworthy {
+	if f := raised(a, "unbounded-attack-fails"); f == nil || f.Verdict == redoubt.Trustworthy {
 		t.Errorf("an attack that fails without a bound is not seen: %+v", a.Threats[0].Reliability.Flags)
 	}
 }
@@ -161,7 +161,7 @@ func (n noisy) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, er
 
 func TestRandomModelIsSuspect(t *testing.T) {
 	a := run(t, noisy{evasiontest.NewCurved(), rand.New(rand.NewPCG(1, 1))}, Config{Attacks: specs(t, "fgsm")})
-	if f := flag(a, "random-model"); f == nil || f.Verdict != redoubt.Suspect {
+	if f := raised(a, "random-model"); f == nil || f.Verdict != redoubt.Suspect {
 		t.Errorf("a randomised model is not suspect: %+v", a.Threats[0].Reliability.Flags)
 	}
 }
@@ -172,7 +172,7 @@ func TestUnfinishedSearchIsSuspect(t *testing.T) {
 		return evasion.Descent{Name: "lazy", Steps: 2, Step: 0.012, Loss: model.Margin}
 	}
 	a := run(t, evasiontest.NewCurved(), Config{Attacks: []*evasion.Spec{&lazy}})
-	if f := flag(a, "loss-still-rising"); f == nil || f.Verdict != redoubt.Suspect {
+	if f := raised(a, "loss-still-rising"); f == nil || f.Verdict != redoubt.Suspect {
 		t.Errorf("a search cut short is not suspect: %+v", a.Threats[0].Reliability.Flags)
 	}
 }
@@ -191,7 +191,7 @@ func TestAccuracyThatRisesIsSeenAndCarried(t *testing.T) {
 	s := *spec(t, "noise")
 	s.New = func(evasion.Settings) evasion.Attack { return timid{} }
 	a := run(t, evasiontest.NewCurved(), Config{Eps: []float64{0.1, 0.12}, Attacks: []*evasion.Spec{&s}})
-	if f := flag(a, "not-monotone"); f == nil || f.Verdict != redoubt.Suspect {
+	if f := raised(a, "not-monotone"); f == nil || f.Verdict != redoubt.Suspect {
 		t.Errorf("accuracy that rises with the radius is not seen: %+v", a.Threats[1].Reliability.Flags)
 	}
 	if a.Threats[1].RobustAccuracy > a.Threats[0].RobustAccuracy {

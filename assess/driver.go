@@ -44,7 +44,7 @@ func (d *driver) clean(ctx context.Context) error {
 		}
 	}
 	if d.cfg.Checks == FullChecks {
-		return d.checkModel(ctx)
+		return d.examine(ctx)
 	}
 	d.general = append(d.general, redoubt.Flag{
 		ID: "unchecked", Verdict: redoubt.Suspect,
@@ -113,7 +113,7 @@ func (d *driver) share(n int) int {
 func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 	var before *threat
 	for _, eps := range d.cfg.Eps {
-		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}}
+		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}, smaller: before}
 		for _, spec := range d.cfg.Attacks {
 			if !spec.Works(norm) {
 				continue
@@ -128,7 +128,9 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 				return err
 			}
 		}
-		d.carry(before, t)
+		for _, r := range t.missed() {
+			t.outcomes[r] = before.outcomes[r]
+		}
 		d.results = append(d.results, t)
 		before = t
 	}
@@ -237,7 +239,7 @@ func (d *driver) try(ctx context.Context, norm evasion.Norm, eps float64, a atte
 // because the attack says so.
 func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, error) {
 	b := d.batch(rows, norm, eps)
-	x, err := a.attack.Perturb(ctx, counted, b)
+	x, err := a.attack.Perturb(ctx, d.repaired(counted), b)
 	if err != nil {
 		return nil, err
 	}
@@ -248,17 +250,16 @@ func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion
 			return nil, fmt.Errorf("sample %d: %w", d.index(r), err)
 		}
 	}
-	z, err := m.Scores(ctx, x)
+	goal := &model.Objective{Loss: model.Margin, Labels: b.Labels, Targets: b.Targets}
+	reached, z, err := d.vote(ctx, m, x, goal.Reached)
 	if err != nil {
 		return nil, err
 	}
-	goal := &model.Objective{Loss: model.Margin, Labels: b.Labels, Targets: b.Targets}
 	var fallen []*Outcome
 	for i, r := range rows {
-		if !goal.Reached(i, z.Row(i)) {
-			continue
+		if reached[i] {
+			fallen = append(fallen, &Outcome{Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i]})
 		}
-		fallen = append(fallen, &Outcome{Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i]})
 	}
 	return fallen, nil
 }
@@ -312,25 +313,6 @@ func tighten(norm evasion.Norm, x, origin []float32, eps float64) (float64, erro
 		moved = size(norm, x, origin)
 	}
 	return moved, nil
-}
-
-// carry applies that a point in a small ball is in a larger one too: what fell
-// at the radius before has fallen at this one. That this was needed is a sign
-// that the attacks here were not at their best.
-func (d *driver) carry(before, t *threat) {
-	if before == nil {
-		return
-	}
-	missed := 0
-	for r, o := range before.outcomes {
-		if t.outcomes[r] == nil {
-			t.outcomes[r] = o
-			missed++
-		}
-	}
-	if missed > 0 && d.cfg.Checks == FullChecks {
-		t.flags = append(t.flags, d.notMonotone(before, t, missed))
-	}
 }
 
 func median(v []float64) float64 {

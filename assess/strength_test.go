@@ -169,7 +169,7 @@ func TestMaskedNetworkFalls(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if flag(a, "masked-cross-entropy") == nil {
+		if raised(a, "masked-cross-entropy") == nil {
 			t.Errorf("%s: masked gradients are not reported: %+v", name, a.Threats[0].Reliability.Flags)
 		}
 		if got := a.Threats[0].Robust; name == "fast" && got > 3 {

@@ -70,16 +70,16 @@ import (
 //
 // An error that a node caused is a [Problem].
 func VJP(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []string) ([]string, error) {
-	return differentiate(g, shapes, outputs, seeds, wrt, Rules)
+	return differentiate(g, shapes, outputs, seeds, wrt, index(Rules))
 }
 
-func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []string, rules []Rule) ([]string, error) {
+func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []string, table ruleTable) ([]string, error) {
 	if len(seeds) != len(outputs) {
 		return nil, fmt.Errorf("differentiate: %d seeds for %d outputs, want one each", len(seeds), len(outputs))
 	}
 	s := &sweep{
 		emitter: newEmitter(g, shapes),
-		table:   index(rules),
+		table:   table,
 		arrived: map[string][]string{},
 		given:   map[string]bool{},
 		rectify: map[string]string{},
@@ -102,7 +102,7 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 	}
 	s.path = trace(g, s.table, outputs, wrt, func(name string) bool {
 		sh, ok := s.look(name)
-		return !ok || carries(sh.Elem)
+		return !ok || s.table.carries(sh.Elem)
 	})
 	for i, out := range outputs {
 		if err := s.guard(nil, func() { s.seed(out, seeds[i]) }); err != nil {
@@ -122,16 +122,6 @@ func differentiate(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []stri
 	}
 	s.commit()
 	return grads, nil
-}
-
-// carries reports whether gradients flow through values of a type: those of
-// floating point, and the narrow integers, which only quantisation produces.
-func carries(t onnx.DataType) bool {
-	switch t {
-	case onnx.Bool, onnx.String, onnx.Int32, onnx.Int64, onnx.Uint32, onnx.Uint64, onnx.Complex64, onnx.Complex128:
-		return false
-	}
-	return true
 }
 
 // sweep is the state of one reverse pass.

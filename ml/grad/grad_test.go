@@ -117,7 +117,7 @@ func TestForgottenInput(t *testing.T) {
 	rules := []Rule{{Op: "Mul", VJP: func(c *call) { c.give(0, c.mul(c.dy(), c.x(1))) }}}
 	shapes := onnx.Shapes{"a": {Elem: onnx.Float}, "b": {Elem: onnx.Float}, "y": {Elem: onnx.Float}}
 	m := graph(map[string][]int64{"a": {}, "b": {}}, nil, nil, node("Mul", "a b", "y"))
-	_, err := differentiate(m.Graph, shapes, []string{"y"}, []string{""}, []string{"a", "b"}, rules)
+	_, err := differentiate(m.Graph, shapes, []string{"y"}, []string{""}, []string{"a", "b"}, index(rules))
 	if err == nil || !strings.Contains(err.Error(), `input 1 ("b")`) {
 		t.Errorf("got %v, want an error naming input 1", err)
 	}

@@ -51,19 +51,35 @@ var Rules = slices.Concat(
 type opID struct{ domain, op string }
 
 // ruleTable finds rules by operator.
-type ruleTable map[opID]Rule
+type ruleTable struct {
+	rules map[opID]Rule
+	// discrete lets gradients flow through truths and integers.
+	discrete bool
+}
 
 func index(rules []Rule) ruleTable {
-	t := make(ruleTable, len(rules))
+	t := ruleTable{rules: make(map[opID]Rule, len(rules))}
 	for _, r := range rules {
-		t[opID{r.Domain, r.Op}] = r
+		t.rules[opID{r.Domain, r.Op}] = r
 	}
 	return t
 }
 
+// carries reports whether gradients flow through values of a type: those of
+// floating point, and the narrow integers, which only quantisation produces.
+func (t ruleTable) carries(elem onnx.DataType) bool {
+	switch elem {
+	case onnx.Bool, onnx.Int32, onnx.Int64, onnx.Uint32, onnx.Uint64:
+		return t.discrete
+	case onnx.String, onnx.Complex64, onnx.Complex128:
+		return false
+	}
+	return true
+}
+
 // find is the rule for a node, or the reason why there is none.
 func (t ruleTable) find(n *onnx.Node) (Rule, string) {
-	if r, ok := t[opID{n.Domain, n.Op}]; ok {
+	if r, ok := t.rules[opID{n.Domain, n.Op}]; ok {
 		return r, ""
 	}
 	switch {
@@ -79,13 +95,13 @@ func (t ruleTable) find(n *onnx.Node) (Rule, string) {
 
 // blocks reports whether a node ends every gradient's path.
 func (t ruleTable) blocks(n *onnx.Node) bool {
-	r, ok := t[opID{n.Domain, n.Op}]
+	r, ok := t.rules[opID{n.Domain, n.Op}]
 	if !ok {
 		return false
 	}
 	if n.Op == "Cast" || n.Op == "CastLike" {
 		to := onnx.DataType(n.Int("to", int64(onnx.Float)))
-		return !to.IsFloat()
+		return !to.IsFloat() && !t.discrete
 	}
 	return r.VJP == nil
 }

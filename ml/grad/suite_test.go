@@ -249,7 +249,7 @@ func (tr *trial) gradients(t *testing.T, rt *ort.Runtime, rules []Rule, w map[st
 		feed[seed] = w[out]
 		seeds = append(seeds, seed)
 	}
-	names, err := differentiate(m.Graph, tr.shapes, tr.out, seeds, tr.wrt, rules)
+	names, err := differentiate(m.Graph, tr.shapes, tr.out, seeds, tr.wrt, index(rules))
 	if err != nil {
 		t.Fatal(err)
 	}

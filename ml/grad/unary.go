@@ -58,10 +58,10 @@ var unaryRules = []Rule{
 	{Op: "Dropout", Since: 12, VJP: vjpDropout},
 }
 
-// vjpCast casts the gradient back. A cast to integers never gets here: it
-// blocks the path.
+// vjpCast casts the gradient back. A cast to integers has none, unless
+// gradients go straight through.
 func vjpCast(c *call) {
-	if !c.shape(c.y(0)).Elem.IsFloat() {
+	if !c.table.carries(c.shape(c.y(0)).Elem) {
 		c.stop(0)
 		return
 	}

@@ -48,6 +48,7 @@ type variant struct {
 	gradient bool
 	loss     Loss
 	targeted bool
+	straight bool
 }
 
 // Open reads a model file and prepares it.
@@ -269,17 +270,29 @@ func (s *shared) Access() (Access, error) {
 	return WhiteBox, nil
 }
 
+// Discrete names the operators on the way from the input to the logits that let
+// no gradient through, and that gradients straight through pass.
+func (s *shared) Discrete() []string {
+	var ops []string
+	for _, n := range grad.Discrete(s.prep.model.Graph, []string{logitsName}, []string{inputName}) {
+		if !slices.Contains(ops, n.Op) {
+			ops = append(ops, n.Op)
+		}
+	}
+	return ops
+}
+
 func (s *shared) checkGradient() {
 	if s.prep.integer {
 		s.noGradient = errors.New("the input holds integers, along which there is no gradient: use attacks that need scores or labels only")
 		return
 	}
-	_, s.noGradient = s.differentiated(Margin, false)
+	_, s.noGradient = s.differentiated(variant{loss: Margin})
 }
 
 // differentiated is the graph that computes logits and the gradient of an
 // objective, in float32.
-func (s *shared) differentiated(loss Loss, targeted bool) (*onnx.Model, error) {
+func (s *shared) differentiated(v variant) (*onnx.Model, error) {
 	m, shapes := s.prep.model.Clone(), s.shapes
 	g := m.Graph
 	if onnx.Single(m) {
@@ -291,8 +304,12 @@ func (s *shared) differentiated(loss Loss, targeted bool) (*onnx.Model, error) {
 			}
 		}
 	}
-	seed := cotangent(g, loss, targeted, s.classes)
-	d, err := grad.VJP(g, shapes, []string{logitsName}, []string{seed}, []string{inputName})
+	seed := cotangent(g, v.loss, v.targeted, s.classes)
+	differentiate := grad.VJP
+	if v.straight {
+		differentiate = grad.StraightThrough
+	}
+	d, err := differentiate(g, shapes, []string{logitsName}, []string{seed}, []string{inputName})
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +328,7 @@ func (s *shared) session(v variant) (*ort.Session, error) {
 	m := s.prep.model
 	if v.gradient {
 		var err error
-		if m, err = s.differentiated(v.loss, v.targeted); err != nil {
+		if m, err = s.differentiated(v); err != nil {
 			return nil, err
 		}
 	}
@@ -418,7 +435,8 @@ func (l *Local) Gradient(ctx context.Context, x *tensor.Tensor, obj *Objective) 
 	if err := obj.Check(x.Rows(), l.classes); err != nil {
 		return nil, nil, err
 	}
-	return l.run(ctx, variant{gradient: true, loss: obj.Loss, targeted: obj.Targets != nil && obj.Loss != Constraints}, x, obj)
+	v := variant{gradient: true, loss: obj.Loss, targeted: obj.Targets != nil && obj.Loss != Constraints, straight: obj.Straight}
+	return l.run(ctx, v, x, obj)
 }
 
 func (l *Local) run(ctx context.Context, v variant, x *tensor.Tensor, obj *Objective) (z, g *tensor.Tensor, err error) {

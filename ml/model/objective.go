@@ -42,11 +42,14 @@ type Objective struct {
 	// W and B hold the constraints of each sample for [Constraints]:
 	// [N, C, K] and [N, C].
 	W, B *tensor.Tensor
+	// Straight asks for the gradient as if the model did not round, threshold
+	// or otherwise count in steps; see [Straight].
+	Straight bool
 }
 
 // Select is the objective of the given rows of the batch.
 func (o *Objective) Select(rows []int) *Objective {
-	s := &Objective{Loss: o.Loss}
+	s := &Objective{Loss: o.Loss, Straight: o.Straight}
 	if o.Labels != nil {
 		s.Labels = pick(o.Labels, rows)
 	}
