@@ -221,6 +221,36 @@ func TestDriverRemeasures(t *testing.T) {
 	}
 }
 
+// Counts do not round: in L0 one element too many is an attack gone wrong,
+// however small its change.
+func TestOneElementTooManyIsRefused(t *testing.T) {
+	origin, x := make([]float32, 9), make([]float32, 9)
+	x[2], x[5], x[7] = 1, math.SmallestNonzeroFloat32, -1
+	if got, err := tighten(evasion.L0, x, origin, 3.5); err != nil || got != 3 {
+		t.Errorf("three elements of three: %v, %v", got, err)
+	}
+	if got, err := tighten(evasion.L0, x, origin, 2.5); err == nil {
+		t.Errorf("three elements of two are taken for %v", got)
+	}
+}
+
+// An assessment in L0 finds that one element is enough for some samples, that
+// four are for more, and believes itself.
+func TestL0(t *testing.T) {
+	target, set := toy(t, evasiontest.NewCurved())
+	a, err := Run(t.Context(), target, set, Config{Norms: []evasion.Norm{evasion.L0}, Eps: []float64{1, 3}, Box: unit, Attacks: specs(t, "pgd", "pgd-margin", "noise")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, three := a.Threats[0], a.Threats[1]
+	if one.RobustAccuracy >= 0.9 || three.RobustAccuracy >= one.RobustAccuracy {
+		t.Errorf("robust accuracy %v with one element, %v with three: want less than 0.9, and less again", one.RobustAccuracy, three.RobustAccuracy)
+	}
+	if three.Reliability.Verdict == redoubt.Invalid {
+		t.Errorf("%v", three.Reliability)
+	}
+}
+
 // Values of 10,000 are a thousandth apart in float32. What rounding puts
 // outside the ball is taken back, and what is reported lies inside.
 func TestRoundingStaysInTheBall(t *testing.T) {

@@ -266,10 +266,13 @@ func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion
 
 // size measures a perturbation in float64, apart from the attacks' own code.
 func size(norm evasion.Norm, x, origin []float32) float64 {
-	var top, sum, squares float64
+	var top, sum, squares, moved float64
 	for j, v := range x {
 		d := math.Abs(float64(v) - float64(origin[j]))
 		top, sum, squares = math.Max(top, d), sum+d, squares+d*d
+		if d != 0 {
+			moved++
+		}
 	}
 	switch norm {
 	case evasion.Linf:
@@ -278,6 +281,8 @@ func size(norm evasion.Norm, x, origin []float32) float64 {
 		return math.Sqrt(squares)
 	case evasion.L1:
 		return sum
+	case evasion.L0:
+		return moved
 	}
 	return math.Inf(1)
 }
@@ -289,6 +294,9 @@ func tighten(norm evasion.Norm, x, origin []float32, eps float64) (float64, erro
 	moved := size(norm, x, origin)
 	if moved <= eps {
 		return moved, nil
+	}
+	if norm == evasion.L0 { // counts do not round
+		return moved, fmt.Errorf("the attack left its ball: it changed %v elements, allowed %v", moved, eps)
 	}
 	// One unit in the last place of each element, measured in the norm.
 	ulps := make([]float32, len(x))

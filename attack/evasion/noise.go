@@ -9,7 +9,7 @@ import (
 
 var noise = &Spec{
 	Name:      "noise",
-	Doc:       "Random noise, the baseline\n\nDraws from the ball, half of them uniform and half of them Gaussian at its edge. Every attack must beat it; a gradient attack that does not is misled.",
+	Doc:       "Random noise, the baseline\n\nDraws from the ball, half of them uniform and half of them Gaussian at its edge; in L0, salt and pepper. Every attack must beat it; a gradient attack that does not is misled.",
 	Paper:     "baseline of Carlini et al. 2019, arXiv 1902.06705, section 4",
 	Technique: evade,
 	Access:    model.Labels,
@@ -33,7 +33,7 @@ func (a Noise) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tensor.T
 	for r := range or(a.Draws, 20) {
 		for slot, row := range w.rows {
 			copy(w.x.Row(slot), b.X.Row(row))
-			if r%2 == 0 {
+			if r%2 == 0 || b.Norm == L0 {
 				b.jump(w.x.Row(slot), row, "noise", r)
 			} else {
 				b.scatter(w.x.Row(slot), row, r)

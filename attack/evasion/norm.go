@@ -13,19 +13,22 @@ import (
 // Norm is a way to measure a perturbation and to move within its ball. Every
 // attack works with every norm through these methods; none knows which it has.
 type Norm interface {
-	// Name is "linf", "l2" or "l1".
+	// Name is "linf", "l2", "l1" or "l0".
 	Name() string
 	// Size measures the perturbation d, in float64.
 	Size(d []float32) float64
 	// Project moves x to a point of the ball of radius eps around origin and
-	// of the box: the nearest one for Linf and L1, for L2 the nearest of the
-	// ball moved into the box.
+	// of the box: the nearest one for Linf, L1 and L0, for L2 the nearest of
+	// the ball moved into the box.
 	Project(x, origin []float32, eps float64, box Box)
 	// Advance moves x a distance step along the direction that increases a
 	// function with gradient g fastest, and projects. A zero gradient, or a
-	// zero element of it, moves nothing.
+	// zero element of it, moves nothing. In L0 a distance is a number of
+	// elements, and they move to the edge of the box.
 	Advance(x, origin, g []float32, step, eps float64, box Box)
-	// Sample draws a perturbation uniformly from the ball of radius eps.
+	// Sample draws a perturbation uniformly from the ball of radius eps; in L0,
+	// whose ball has no edge but the box's, random elements that move beyond
+	// any box.
 	Sample(rng *rand.Rand, d []float32, eps float64)
 }
 
@@ -34,10 +37,11 @@ var (
 	Linf Norm = linf{}
 	L2   Norm = l2{}
 	L1   Norm = l1{}
+	L0   Norm = l0{} // how many elements change; an image has C x H x W of them
 )
 
 // Norms lists them.
-var Norms = []Norm{Linf, L2, L1}
+var Norms = []Norm{Linf, L2, L1, L0}
 
 // FindNorm returns the norm of a name.
 func FindNorm(name string) (Norm, error) {
@@ -46,7 +50,7 @@ func FindNorm(name string) (Norm, error) {
 			return n, nil
 		}
 	}
-	return nil, fmt.Errorf("no norm %q: want linf, l2 or l1", name)
+	return nil, fmt.Errorf("no norm %q: want linf, l2, l1 or l0", name)
 }
 
 type linf struct{}

@@ -127,14 +127,10 @@ func medianDistance(t testing.TB, a evasion.Attack, m model.Scores, b *evasion.B
 	if err != nil {
 		t.Fatal(err)
 	}
-	z, err := m.Scores(t.Context(), x)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var sizes []float64
-	for i, y := range b.Labels {
+	for i, ok := range fooled(t, m, b, x) {
 		d := math.Inf(1)
-		if tensor.ArgMax(z.Row(i)) != y {
+		if ok {
 			d = size(b.Norm, x.Row(i), b.X.Row(i))
 		}
 		sizes = append(sizes, d)
@@ -142,6 +138,22 @@ func medianDistance(t testing.TB, a evasion.Attack, m model.Scores, b *evasion.B
 	slices.Sort(sizes)
 	n := len(sizes)
 	return (sizes[(n-1)/2] + sizes[n/2]) / 2
+}
+
+// fooled says which points of x the model gives another class than the label,
+// or the class wanted.
+func fooled(t testing.TB, m model.Scores, b *evasion.Batch, x *tensor.Tensor) []bool {
+	t.Helper()
+	z, err := m.Scores(t.Context(), x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]bool, len(b.Labels))
+	for i, y := range b.Labels {
+		got := tensor.ArgMax(z.Row(i))
+		out[i] = b.Targets == nil && got != y || b.Targets != nil && got == b.Targets[i]
+	}
+	return out
 }
 
 // slow are networks that would take most of the time of these tests.

@@ -88,7 +88,7 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 	fl.StringVar(&f.Layout, "layout", "", "layout of the model's images, nchw or nhwc (default: seen from the shape)")
 	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
 	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
-	fl.StringSliceVar(&f.Norms, "norm", []string{"linf"}, "norms: linf, l2, l1")
+	fl.StringSliceVar(&f.Norms, "norm", []string{"linf"}, "norms: linf, l2, l1, l0")
 	fl.Float64SliceVar(&f.Eps, "eps", nil, "radii, in units of the data (required)")
 	fl.StringSliceVar(&f.Attacks, "attacks", []string{"fast"}, "attacks or an ensemble")
 	fl.IntVar(&f.Steps, "steps", 0, "iterations of gradient attacks (default: each attack's own)")
