@@ -106,11 +106,11 @@ const (
 )
 
 // Fast is the ensemble used when nothing else is asked for: PGD and Auto-PGD on
-// objectives with and without a vanishing gradient, then attacks without
-// gradients. It is not AutoAttack.
+// objectives with and without a vanishing gradient, in L0 sigma-zero, then
+// attacks without gradients. It is not AutoAttack.
 func Fast() []*evasion.Spec {
 	var specs []*evasion.Spec
-	for _, name := range []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "square", "noise"} {
+	for _, name := range []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "sigma-zero", "square", "noise"} {
 		s, err := evasion.Find(name)
 		if err != nil {
 			panic(err) // the list above names attacks of ours

@@ -98,9 +98,9 @@ func (a CarliniWagner) search(ctx context.Context, m model.Gradients, found *nea
 	if err != nil {
 		return err
 	}
-	states := make([]*adam, b.X.Rows())
+	states := make([]*tanh, b.X.Rows())
 	for _, row := range rows {
-		states[row] = newAdam(b, row)
+		states[row] = newTanh(b.Box, b.X.Row(row))
 	}
 	steps, rate := or(a.Steps, 1000), orFloat(a.Rate, 0.01)
 	for i := 0; i < steps && len(rows) > 0; i++ {
@@ -121,36 +121,42 @@ func (a CarliniWagner) search(ctx context.Context, m model.Gradients, found *nea
 				weights[row].success = true
 			}
 			c := weights[row].c
-			if check && s.stuck(x, b.X.Row(row), c*max(short, 0)) {
-				continue
+			if check {
+				away := found.distance(row, x)
+				if s.stuck(away*away + c*max(short, 0)) {
+					continue
+				}
 			}
 			if short <= 0 {
 				c = 0
 			}
-			s.step(x, b.X.Row(row), grad.Row(slot), c, rate)
+			for j, v := range x {
+				s.g[j] = 2*(float64(v)-float64(b.X.Row(row)[j])) - c*float64(grad.Row(slot)[j])
+			}
+			s.descend(rate)
 			rows = append(rows, row)
 		}
 	}
 	return nil
 }
 
-// adam is a sample on its way, in the variable w, and the optimiser's memory
-// (Kingma and Ba 2015, arXiv 1412.6980).
-type adam struct {
+// tanh is a sample on its way, in the variable w whose tanh, scaled to the box,
+// is the point.
+type tanh struct {
 	box  Box
 	w, t []float64 // w and its tanh
-	m, v []float64
-	turn int
+	g    []float64 // the gradient with respect to the point, for descend
+	adam *moments
 	last float64 // sum at the last check
 }
 
-// newAdam starts from the sample, drawn in from the edge of the box by one
+// newTanh starts from a point, drawn in from the edge of the box by one
 // millionth, where w would be infinite.
-func newAdam(b *Batch, row int) *adam {
-	n := b.X.RowLen()
-	memory := make([]float64, 4*n)
-	s := &adam{box: b.Box, w: memory[:n], t: memory[n : 2*n], m: memory[2*n : 3*n], v: memory[3*n:], last: math.Inf(1)}
-	for j, v := range b.X.Row(row) {
+func newTanh(box Box, x []float32) *tanh {
+	n := len(x)
+	memory := make([]float64, 3*n)
+	s := &tanh{box: box, w: memory[:n], t: memory[n : 2*n], g: memory[2*n:], adam: newMoments(n), last: math.Inf(1)}
+	for j, v := range x {
 		if middle, half := s.span(j); half > 0 {
 			s.w[j] = math.Atanh((float64(v) - middle) / half * 0.999999)
 		}
@@ -159,13 +165,13 @@ func newAdam(b *Batch, row int) *adam {
 }
 
 // span is the middle of the box and half its width.
-func (s *adam) span(j int) (middle, half float64) {
+func (s *tanh) span(j int) (middle, half float64) {
 	lo, hi := s.box.At(j)
 	return (float64(lo) + float64(hi)) / 2, (float64(hi) - float64(lo)) / 2
 }
 
 // point writes where the sample is to x.
-func (s *adam) point(x []float32) {
+func (s *tanh) point(x []float32) {
 	for j, w := range s.w {
 		middle, half := s.span(j)
 		s.t[j] = math.Tanh(w)
@@ -176,27 +182,17 @@ func (s *adam) point(x []float32) {
 
 // stuck reports whether the sum has not fallen by one part in ten thousand
 // since the last check.
-func (s *adam) stuck(x, origin []float32, penalty float64) bool {
-	sum := penalty
-	for j, v := range x {
-		d := float64(v) - float64(origin[j])
-		sum += d * d
-	}
+func (s *tanh) stuck(sum float64) bool {
 	stuck := sum > 0.9999*s.last
 	s.last = sum
 	return stuck
 }
 
-// step moves w down the gradient of the sum, given that of the margin.
-func (s *adam) step(x, origin, margin []float32, c, rate float64) {
-	const beta1, beta2 = 0.9, 0.999
-	s.turn++
-	bias1, bias2 := 1-math.Pow(beta1, float64(s.turn)), 1-math.Pow(beta2, float64(s.turn))
+// descend moves w down the gradient g.
+func (s *tanh) descend(rate float64) {
 	for j, t := range s.t {
 		_, half := s.span(j)
-		g := (2*(float64(x[j])-float64(origin[j])) - c*float64(margin[j])) * half * (1 - t*t)
-		s.m[j] += (1 - beta1) * (g - s.m[j])
-		s.v[j] += (1 - beta2) * (g*g - s.v[j])
-		s.w[j] -= rate * (s.m[j] / bias1) / (math.Sqrt(s.v[j]/bias2) + 1e-8)
+		s.g[j] *= half * (1 - t*t)
 	}
+	s.adam.descend(s.w, s.g, rate)
 }

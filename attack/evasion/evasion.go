@@ -126,6 +126,7 @@ var All = []*Spec{
 	ddn,
 	fmn,
 	cw,
+	sigmaZero,
 	simba,
 	simbaDCT,
 	spsa,

@@ -18,6 +18,7 @@ import (
 // brief are the settings of attacks that spend thousands of answers a sample.
 var brief = map[string]evasion.Settings{
 	"cw":          {Steps: 100},
+	"sigma-zero":  {Steps: 100},
 	"hopskipjump": {Queries: 2000},
 	"simba":       {Queries: 1000},
 	"simba-dct":   {Queries: 1000},

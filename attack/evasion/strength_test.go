@@ -205,6 +205,8 @@ func TestDistancesOfPeers(t *testing.T) {
 		{"ddn", evasion.DDN{}, evasion.L2, 1.02070},
 		{"fmn", evasion.FMN{}, evasion.Linf, 0.07156},
 		{"fmn", evasion.FMN{}, evasion.L1, 6.75226},
+		{"sigma-zero", evasion.SigmaZero{Steps: 100}, evasion.L0, 8},
+		{"sigma-zero", evasion.SigmaZero{}, evasion.L0, 7},
 	} {
 		b.Norm = c.norm
 		got := medianDistance(t, c.attack, l, b)
