@@ -41,15 +41,35 @@ type slopes func(x []float32) (z, g []float32)
 
 // climb is inquire with gradients: it runs a search for each row as if it were
 // alone, and differentiates the objective at the points of all of them at once.
-func (b *Batch) climb(ctx context.Context, m model.Gradients, goal *model.Objective, search func(row int, at slopes)) error {
-	answer := func(open []*inquiry) error { return b.differentiate(ctx, m, goal, open) }
+// A search may also ask about points without.
+func (b *Batch) climb(ctx context.Context, m model.Gradients, goal *model.Objective, search func(row int, at slopes, ask ask)) error {
+	answer := func(open []*inquiry) error {
+		var steep, plain []*inquiry
+		for _, q := range open {
+			if q.steep {
+				steep = append(steep, q)
+			} else {
+				plain = append(plain, q)
+			}
+		}
+		if err := b.differentiate(ctx, m, goal, steep); err != nil {
+			return err
+		}
+		return b.answer(ctx, m, plain)
+	}
 	return converse(b.every(), answer, func(row int, put func(*inquiry) bool) {
-		q := &inquiry{row: row}
+		// Two, so that an answer to one does not overwrite the other's.
+		q, p := &inquiry{row: row, steep: true}, &inquiry{row: row}
 		search(row, func(x []float32) (z, g []float32) {
 			if q.points = x; !put(q) {
 				return nil, nil
 			}
 			return q.logits.Data, q.gradient
+		}, func(points []float32) *tensor.Tensor {
+			if p.points = points; !put(p) {
+				return nil
+			}
+			return p.logits
 		})
 	})
 }
@@ -97,6 +117,7 @@ func converse(rows []int, answer func([]*inquiry) error, search func(row int, pu
 type inquiry struct {
 	row      int
 	points   []float32
+	steep    bool // gradients are wanted
 	logits   *tensor.Tensor
 	gradient []float32
 }

@@ -93,6 +93,7 @@ func (a DeepFool) place(x []float32, b *Batch, row int, total []float32) {
 
 // measured takes the points as they are and returns those in the ball.
 func (n *nearest) measured() *tensor.Tensor {
+	n.measure = n.b.Norm.Size
 	for row := range n.size {
 		n.size[row] = n.distance(row, n.x.Row(row))
 	}

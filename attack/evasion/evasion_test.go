@@ -18,6 +18,9 @@ import (
 // brief are the settings of attacks that spend thousands of answers a sample.
 var brief = map[string]evasion.Settings{
 	"cw":          {Steps: 100},
+	"cw-linf":     {Steps: 50, Step: 0.1},
+	"cw-l0":       {Steps: 50, Step: 0.1},
+	"ead":         {Steps: 100},
 	"sigma-zero":  {Steps: 100},
 	"hopskipjump": {Queries: 2000},
 	"simba":       {Queries: 1000},

@@ -16,10 +16,13 @@ type nearest struct {
 	x    *tensor.Tensor
 	size []float64 // +Inf where nothing was found
 	d    []float32 // scratch
+	// measure is what closest means; it is the norm's size unless an attack says
+	// otherwise, which then calls measured in the end.
+	measure func(d []float32) float64
 }
 
 func (b *Batch) nearest() *nearest {
-	n := &nearest{b: b, goal: b.objective(model.Margin), x: b.X.Clone(), size: make([]float64, b.X.Rows()), d: make([]float32, b.X.RowLen())}
+	n := &nearest{b: b, goal: b.objective(model.Margin), x: b.X.Clone(), size: make([]float64, b.X.Rows()), d: make([]float32, b.X.RowLen()), measure: b.Norm.Size}
 	for i := range n.size {
 		n.size[i] = math.Inf(1)
 	}
@@ -42,7 +45,7 @@ func (n *nearest) offer(row int, x, z []float32) bool {
 // distance is how far x is from sample row.
 func (n *nearest) distance(row int, x []float32) float64 {
 	difference(n.d, x, n.b.X.Row(row))
-	return n.b.Norm.Size(n.d)
+	return n.measure(n.d)
 }
 
 // inside is the closest points where they lie in the ball, and the samples

@@ -46,7 +46,7 @@ func (a SigmaZero) Perturb(ctx context.Context, m model.Scores, b *Batch) (*tens
 		return nil, err
 	}
 	found := b.nearest()
-	err = b.climb(ctx, g, found.goal, func(row int, at slopes) { a.search(found, row, at) })
+	err = b.climb(ctx, g, found.goal, func(row int, at slopes, _ ask) { a.search(found, row, at) })
 	if err != nil {
 		return nil, err
 	}
