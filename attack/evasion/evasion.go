@@ -136,6 +136,8 @@ var All = []*Spec{
 	spsa,
 	nes,
 	hopskipjump,
+	geoda,
+	boundary,
 	noise,
 }
 

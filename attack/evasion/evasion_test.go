@@ -23,6 +23,8 @@ var brief = map[string]evasion.Settings{
 	"ead":         {Steps: 100},
 	"sigma-zero":  {Steps: 100},
 	"hopskipjump": {Queries: 2000},
+	"geoda":       {Queries: 2000},
+	"boundary":    {Queries: 3000},
 	"simba":       {Queries: 1000},
 	"simba-dct":   {Queries: 1000},
 }

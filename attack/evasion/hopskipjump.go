@@ -85,7 +85,7 @@ func (h *hop) run() {
 		if h.over || away == 0 {
 			return
 		}
-		direction := h.gradient(x, h.reach(t, away), t)
+		direction := h.gradient(x, h.reach(t, away), min(int(float64(or(h.First, 100))*math.Sqrt(float64(t))), hopMost))
 		if h.over {
 			return
 		}
@@ -241,11 +241,10 @@ func (h *hop) reach(t int, away float64) float64 {
 	return d * h.theta() * away
 }
 
-// gradient estimates the direction in which success lies from points on a
+// gradient estimates the direction in which success lies from n points on a
 // sphere around x, each weighed with its outcome, 1 or -1, less the mean of all
 // (equation 16 of the paper). It is of size 1, for Linf in every element.
-func (h *hop) gradient(x []float32, reach float64, t int) []float32 {
-	n := min(int(float64(or(h.First, 100))*math.Sqrt(float64(t))), hopMost)
+func (h *hop) gradient(x []float32, reach float64, n int) []float32 {
 	width := len(x)
 	weighed, plain := make([]float64, width), make([]float64, width)
 	mean, done := 0.0, 0

@@ -238,6 +238,35 @@ func TestSlowDistances(t *testing.T) {
 	}
 }
 
+// What others need from labels alone for the first ten images that the network
+// gets right: ART 1.20.1's GeoDA with 5,000 queries and a subspace of 28
+// frequencies, its medians; and Foolbox 3.3.4's boundary attack with 5,000 steps,
+// which are more queries.
+func TestDistancesFromLabels(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of answers a sample")
+	}
+	l := network(t, "mnist_cnn_std_s1.onnx", "none")
+	b := correct(t, l, "mnist", 10)
+	for _, c := range []struct {
+		name   string
+		attack evasion.Attack
+		norm   evasion.Norm
+		want   float64
+	}{
+		{"geoda", evasion.GeoDA{Queries: 5000}, evasion.L2, 7.67249},
+		{"geoda", evasion.GeoDA{Queries: 5000}, evasion.Linf, 0.36809},
+		{"boundary", evasion.Boundary{Queries: 5000}, evasion.L2, 1.51654},
+	} {
+		b.Norm = c.norm
+		got := medianDistance(t, c.attack, l, b)
+		t.Logf("%s %s %.4f, reference %.4f", c.name, c.norm.Name(), got, c.want)
+		if got > c.want {
+			t.Errorf("%s needs %.4f in %s, the reference %.4f", c.name, got, c.norm.Name(), c.want)
+		}
+	}
+}
+
 // oneHot answers with 1 for the predicted class and 0 for the others.
 type oneHot struct{ m model.Scores }
 
@@ -275,19 +304,25 @@ func random(t testing.TB, m model.Scores, n int) *evasion.Batch {
 func TestLabelsSuffice(t *testing.T) {
 	m := evasiontest.NewCurved()
 	b := random(t, m, 10)
-	for _, n := range []evasion.Norm{evasion.Linf, evasion.L2} {
-		b.Norm = n
-		a := evasion.HopSkipJump{Queries: 1000}
-		want, err := a.Perturb(t.Context(), m, b)
+	for _, name := range []string{"hopskipjump", "geoda", "boundary"} {
+		s, err := evasion.Find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := a.Perturb(t.Context(), oneHot{m}, b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.Equal(got.Data, want.Data) {
-			t.Errorf("%s: the result changes with scores that leave the labels alone", n.Name())
+		for _, n := range s.Norms {
+			b.Norm = n
+			a := s.New(evasion.Settings{Queries: 1000})
+			want, err := a.Perturb(t.Context(), m, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := a.Perturb(t.Context(), oneHot{m}, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got.Data, want.Data) {
+				t.Errorf("%s %s: the result changes with scores that leave the labels alone", name, n.Name())
+			}
 		}
 	}
 }
@@ -300,7 +335,7 @@ func TestQueries(t *testing.T) {
 	for i := range b.Eps {
 		b.Eps[i] = 1e-3 // nothing is found, so that nothing ends early
 	}
-	for _, name := range []string{"simba", "simba-dct", "hopskipjump", "spsa", "nes"} {
+	for _, name := range []string{"simba", "simba-dct", "hopskipjump", "geoda", "boundary", "spsa", "nes"} {
 		s, err := evasion.Find(name)
 		if err != nil {
 			t.Fatal(err)
