@@ -28,3 +28,4 @@ fuzz: ## each decoder for 20 s
 golden: ## rewrite golden files
 	go test . ./report -update
 	go test ./assess -run Probes -update
+	go test ./attack/evasion -run TestPage -update

@@ -10,7 +10,7 @@ import (
 
 var cwL0 = &Spec{
 	Name:      "cw-l0",
-	Doc:       "Carlini and Wagner, L0\n\nAttacks in L2, gives back the elements that matter least, and attacks again with the others. Slow: some ten thousand gradients a sample; sigma-zero is quicker.",
+	Doc:       "Carlini and Wagner, L0\n\nAttacks in L2, gives back the elements that matter least, and attacks again with the others. Slow: tens of thousands of gradients a sample; sigma-zero is quicker.",
 	Paper:     "Carlini and Wagner 2017, arXiv 1608.04644, section VI.B",
 	Technique: evade,
 	Access:    model.WhiteBox,
