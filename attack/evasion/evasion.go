@@ -135,6 +135,7 @@ var All = []*Spec{
 	simbaDCT,
 	spsa,
 	nes,
+	zoo,
 	hopskipjump,
 	geoda,
 	boundary,

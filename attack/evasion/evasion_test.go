@@ -25,6 +25,7 @@ var brief = map[string]evasion.Settings{
 	"hopskipjump": {Queries: 2000},
 	"geoda":       {Queries: 2000},
 	"boundary":    {Queries: 3000},
+	"zoo":         {Queries: 3000},
 	"simba":       {Queries: 1000},
 	"simba-dct":   {Queries: 1000},
 }
