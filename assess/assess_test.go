@@ -234,6 +234,19 @@ func TestOneElementTooManyIsRefused(t *testing.T) {
 	}
 }
 
+// An attack for images is left out of an assessment of rows, and says so.
+func TestImagesOnly(t *testing.T) {
+	target, set := toy(t, evasiontest.NewCurved())
+	a, err := Run(t.Context(), target, set, Config{Eps: []float64{0.08}, Box: unit, Attacks: specs(t, "mifgsm", "di-mifgsm"), Checks: NoChecks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	attacks := a.Threats[0].Attacks
+	if len(attacks) != 2 || attacks[0].Attacked == 0 || attacks[1].Attacked != 0 || !strings.Contains(attacks[1].Note, "images") {
+		t.Errorf("attacks %+v: want mifgsm to run and di-mifgsm to be left out with a note", attacks)
+	}
+}
+
 // An assessment in L0 finds that one element is enough for some samples, that
 // four are for more, and believes itself.
 func TestL0(t *testing.T) {

@@ -118,6 +118,12 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 			if !spec.Works(norm) {
 				continue
 			}
+			if !spec.Takes(d.target.Sample) {
+				t.attacks = append(t.attacks, redoubt.AttackResult{
+					Name: spec.Name, RobustAccuracy: d.robust(t), Note: errSkip.Error() + ": it is for images",
+				})
+				continue
+			}
 			a := attempt{spec.Name, spec.New(d.cfg.Settings)}
 			if err := d.attack(ctx, t, a, d.standing(t)); err != nil {
 				return err

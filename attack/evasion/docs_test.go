@@ -58,6 +58,9 @@ func cost(t *testing.T, s *evasion.Spec, n evasion.Norm) model.Tally {
 	m := evasiontest.NewCurved()
 	b := random(t, m, 1)
 	b.Norm, b.Eps[0] = n, 1e-9
+	if s.Images {
+		b.X = tensor.Of(b.X.Data, 1, 1, 4, 6)
+	}
 	var target model.Scores = m
 	if n == evasion.L0 {
 		b.Eps[0], target = 4, stout{m, b.Labels[0]}

@@ -91,6 +91,7 @@ type Spec struct {
 	Technique string       // MITRE ATLAS
 	Access    model.Access // what it needs to see
 	Norms     []Norm       // the norms it works in; nil means every one
+	Images    bool         // whether samples must be images, [C, H, W] or [H, W, C]
 	// New makes the attack with the given settings; zero settings mean the
 	// attack's own defaults.
 	New func(Settings) Attack
@@ -116,6 +117,8 @@ var All = []*Spec{
 	pgdMargin,
 	pgdDLR,
 	mifgsm,
+	difgsm,
+	tifgsm,
 	apgdCE,
 	apgdDLR,
 	apgdT,

@@ -73,16 +73,16 @@ func (a GeoDA) run(h *hop, unit float64) {
 		}
 		normal := h.gradient(x, reach, min(int(n), hopMost))
 		n *= orFloat(a.Growth, math.Pow(0.6, -2.0/3))
-		if p := h.along(normal, h.found.distance(h.row, x)); p != nil {
+		if p := h.outwards(normal, h.found.distance(h.row, x)); p != nil {
 			x = p
 		}
 	}
 }
 
-// along looks for a point that succeeds on the way from the sample in a
+// outwards looks for a point that succeeds on the way from the sample in a
 // direction, first at half the distance of the last and then ever farther, until
 // the box ends the way. Nil means that there was none, or no query left.
-func (h *hop) along(direction []float32, away float64) []float32 {
+func (h *hop) outwards(direction []float32, away float64) []float32 {
 	out := make([]float32, len(direction))
 	for r := away / 2; r < 8*away; r *= 1.2 {
 		for j, v := range h.origin {

@@ -448,3 +448,49 @@ func TestSimBALooksBothWays(t *testing.T) {
 		}
 	}
 }
+
+// Points found on the overfitted network fool the standard one more often when
+// gradients are smoothed or inputs diverse than with momentum alone, or as often.
+func TestTransfer(t *testing.T) {
+	from, to := network(t, "mnist_cnn_overfit_s1.onnx", "none"), network(t, "mnist_cnn_std_s1.onnx", "none")
+	b := correct(t, to, "mnist", 200)
+	b.Norm = evasion.Linf
+	for i := range b.Eps {
+		b.Eps[i] = 0.15
+	}
+	count := func(a evasion.Attack) (n int) {
+		x, err := a.Perturb(t.Context(), unstoppable{from}, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ok := range fooled(t, to, b, x) {
+			if ok {
+				n++
+			}
+		}
+		return n
+	}
+	plain := count(evasion.Transfer{Momentum: 1})
+	diverse := count(evasion.Transfer{Name: "di", Momentum: 1, Diversity: 0.7})
+	smooth := count(evasion.Transfer{Momentum: 1, Kernel: 7})
+	t.Logf("of 200: momentum %d, diverse %d, smooth %d", plain, diverse, smooth)
+	if diverse < plain || smooth < plain {
+		t.Errorf("of 200 points momentum transfers %d, diverse inputs %d, smoothed gradients %d: want no fewer", plain, diverse, smooth)
+	}
+}
+
+// unstoppable keeps an attack going to its last step: scores that are not
+// numbers are never a success.
+type unstoppable struct{ model.Gradients }
+
+func (u unstoppable) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, error) {
+	z, err := u.Gradients.Scores(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	out := tensor.New(z.Shape...)
+	for j := range out.Data {
+		out.Data[j] = float32(math.NaN()) // never a success
+	}
+	return out, nil
+}

@@ -64,6 +64,9 @@ type check struct {
 func (c check) batch() *evasion.Batch {
 	rng := rand.New(rand.NewPCG(11, 12))
 	x := tensor.New(samples, features)
+	if c.spec.Images {
+		x = tensor.New(samples, 1, 4, features/4)
+	}
 	for j := range x.Data {
 		switch x.Data[j] = rng.Float32(); rng.IntN(10) {
 		case 0:
