@@ -72,6 +72,17 @@ func (b Box) At(j int) (lo, hi float32) {
 
 // Clip moves x into the box.
 func (b Box) Clip(x []float32) {
+	if len(b.Lo) == 1 && len(b.Hi) == 1 {
+		lo, hi := b.Lo[0], b.Hi[0]
+		for j, v := range x {
+			if v < lo {
+				x[j] = lo
+			} else if v > hi {
+				x[j] = hi
+			}
+		}
+		return
+	}
 	for j, v := range x {
 		lo, hi := b.At(j)
 		if v < lo {

@@ -132,6 +132,7 @@ type boundarySearch struct {
 	// The tangent that replaces the nearest boundary of each slot.
 	tangents []tangent
 	d1, d2   []float32 // scratch
+	bends    []bend
 }
 
 // tangent is value + normal.(z - x), as seen from an iterate x.
@@ -210,14 +211,14 @@ func (s *boundarySearch) step(slot, row int) error {
 		return nil // no gradient was a number
 	}
 	x, origin := s.x.Row(slot), b.X.Row(row)
-	if err := toHyperplane(b.Norm, s.d1, x, t.normal, t.value, b.Box); err != nil {
+	if err := toHyperplane(b.Norm, s.d1, x, t.normal, t.value, b.Box, &s.bends); err != nil {
 		return err
 	}
 	value := t.value // at the sample
 	for j, w := range t.normal {
 		value += float64(w) * (float64(origin[j]) - float64(x[j]))
 	}
-	if err := toHyperplane(b.Norm, s.d2, origin, t.normal, value, b.Box); err != nil {
+	if err := toHyperplane(b.Norm, s.d2, origin, t.normal, value, b.Box, &s.bends); err != nil {
 		return err
 	}
 	a1, a2 := math.Max(b.Norm.Size(s.d1), fabLeast), math.Max(b.Norm.Size(s.d2), fabLeast)

@@ -47,7 +47,7 @@ func TestToHyperplane(t *testing.T) {
 	} {
 		for norm, want := range c.want {
 			d := make([]float32, len(c.x))
-			if err := toHyperplane(norm, d, c.x, c.w, c.excess, Box{Lo: []float32{0}, Hi: []float32{1}}); err != nil {
+			if err := toHyperplane(norm, d, c.x, c.w, c.excess, Box{Lo: []float32{0}, Hi: []float32{1}}, new([]bend)); err != nil {
 				t.Fatal(err)
 			}
 			for j, v := range want {

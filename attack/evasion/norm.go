@@ -67,6 +67,14 @@ func (linf) Size(d []float32) float64 {
 
 func (linf) Project(x, origin []float32, eps float64, box Box) {
 	e := float32(eps)
+	if len(box.Lo) == 1 && len(box.Hi) == 1 {
+		lo, hi := box.Lo[0], box.Hi[0]
+		for j, v := range x {
+			o := origin[j]
+			x[j] = min(max(v, o-e, lo), o+e, hi)
+		}
+		return
+	}
 	for j, v := range x {
 		lo, hi := box.At(j)
 		x[j] = min(max(v, origin[j]-e, lo), origin[j]+e, hi)
