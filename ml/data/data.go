@@ -52,6 +52,7 @@ type Set struct {
 	// Columns says what a change to each element of a sample means, when a
 	// schema was given, else nil. It is parallel to Features.
 	Columns []Column
+	rules   []rule // that link the columns
 	// Layout says which dimension of a sample holds the colours.
 	Layout Layout
 	// Bounds is the range that every element of X lies in by its nature, such

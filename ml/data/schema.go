@@ -3,6 +3,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/goccy/go-yaml"
@@ -19,6 +20,8 @@ import (
 //	  - {name: sex, type: binary, categories: [female, male], immutable: true}
 //	  - {name: id, type: ignore}
 //	  - {name: risk, type: label, categories: ["1", "2"], names: [good, bad]}
+//	rules:
+//	  - when job is clerk then income <= 60000
 //
 // Every column of the file must be named, be it to ignore it.
 type Schema struct {
@@ -28,6 +31,11 @@ type Schema struct {
 	// Columns are those of the file. Their order is the order of the model's
 	// inputs.
 	Columns []Field `yaml:"columns"`
+	// Rules link columns: "a + b <= 2 * c", "job is not nurse", "when job is
+	// clerk then income <= 60000". Every row keeps to all of them.
+	Rules []string `yaml:"rules"`
+
+	linked []rule
 }
 
 // Field is one column of a table's file.
@@ -60,6 +68,17 @@ type Field struct {
 	Std  float64 `yaml:"std"`
 	// Unit makes the model's input (value-Min)/(Max-Min), in [0,1].
 	Unit bool `yaml:"unit"`
+	// Step is the distance between the values that a numeric column may take,
+	// all multiples of it, such as 0.01 for money; an integer's is 1 without
+	// it. Zero means any value.
+	Step float64 `yaml:"step"`
+	// Scale is how much of the column, in the file's units, counts as a
+	// distance of 1. Zero means the whole range of a number or an ordinal, and
+	// one change of category for the rest.
+	Scale float64 `yaml:"scale"`
+	// Cost is what it takes an attacker to change the column, beside others;
+	// zero means 1. Attacks that weigh features prefer the cheap ones.
+	Cost float64 `yaml:"cost"`
 }
 
 // Kind is what the values of a model's input element are.
@@ -91,6 +110,12 @@ type Column struct {
 	Categories []string
 	Immutable  bool
 	Monotone   int // +1: may only grow, -1: may only shrink, 0: free
+	// Step is the grid of values in the file's units: all are multiples of it.
+	// Zero means any value.
+	Step float64
+	// Unit is how much of the column, in the file's units, is a distance of 1.
+	Unit float64
+	Cost float64 // effort of a change; 1 unless the schema says otherwise
 	// Group numbers the one-hot groups from 0; -1 is none.
 	Group int
 }
@@ -173,7 +198,9 @@ func (s *Schema) check() error {
 	case inputs == 0:
 		return errors.New("no column is an input of the model")
 	}
-	return nil
+	var err error
+	s.linked, err = s.parseRules()
+	return err
 }
 
 func (f *Field) check() error {
@@ -208,6 +235,10 @@ func (f *Field) check() error {
 		return fmt.Errorf("encode %q; a categorical column may say onehot or code", f.Encode)
 	case f.Group != "" && f.Type != "binary":
 		return errors.New("group joins binary columns only")
+	case f.Step != 0 && (!numeric || !finite(f.Step) || f.Step < 0 || f.Type == "integer" && f.Step != math.Trunc(f.Step)):
+		return fmt.Errorf("step %v; a number's is positive, an integer's whole", f.Step)
+	case !finite(f.Scale) || f.Scale < 0 || !finite(f.Cost) || f.Cost < 0 || (f.Scale != 0 || f.Cost != 0) && f.Type == "label":
+		return fmt.Errorf("scale %v and cost %v; want positive numbers, for inputs only", f.Scale, f.Cost)
 	case f.Monotone != "" && (f.Type == "categorical" || f.Monotone != "increasing" && f.Monotone != "decreasing"):
 		return fmt.Errorf("monotone %q; an ordered column may say increasing or decreasing", f.Monotone)
 	}
@@ -227,7 +258,13 @@ func (f *Field) check() error {
 
 // inputs expands a field into the elements it becomes.
 func (f *Field) inputs(groups map[string]int) []Column {
-	c := Column{Name: f.Name, Source: f.Name, Kind: Kind(f.Type), Max: 1, Scale: 1, Group: -1, Immutable: f.Immutable}
+	c := Column{
+		Name: f.Name, Source: f.Name, Kind: Kind(f.Type), Max: 1, Scale: 1, Group: -1, Immutable: f.Immutable,
+		Step: 1, Unit: 1, Cost: 1,
+	}
+	if f.Cost != 0 {
+		c.Cost = f.Cost
+	}
 	switch f.Monotone {
 	case "increasing":
 		c.Monotone = 1
@@ -241,24 +278,37 @@ func (f *Field) inputs(groups map[string]int) []Column {
 	switch f.Type {
 	case "numeric", "integer":
 		c.Offset, c.Scale = f.affine()
+		c.Step = f.Step
+		if f.Type == "integer" {
+			c.Step = max(f.Step, 1)
+		}
 		if f.Min != nil && f.Max != nil {
+			c.Unit = *f.Max - *f.Min
 			c.Min, c.Max = float32((*f.Min-c.Offset)/c.Scale), float32((*f.Max-c.Offset)/c.Scale)
 		}
 	case "categorical":
 		if f.Encode != "code" {
 			c.Kind, c.Group = OneHot, groupOf(groups, "column "+f.Name)
-			return f.oneHot(c, names)
+			return f.oneHot(f.scaled(c), names)
 		}
-		c.Kind, c.Max, c.Categories = Code, float32(len(names)-1), names
+		c.Kind, c.Max, c.Categories, c.Unit = Code, float32(len(names)-1), names, float64(len(names)-1)
 	case "ordinal":
-		c.Max, c.Categories = float32(len(names)-1), names
+		c.Max, c.Categories, c.Unit = float32(len(names)-1), names, float64(len(names)-1)
 	case "binary":
 		c.Categories = names
 		if f.Group != "" {
 			c.Kind, c.Group = OneHot, groupOf(groups, "group "+f.Group)
 		}
 	}
-	return []Column{c}
+	return []Column{f.scaled(c)}
+}
+
+// scaled gives a column the distance that the schema wants.
+func (f *Field) scaled(c Column) Column {
+	if f.Scale != 0 {
+		c.Unit = f.Scale
+	}
+	return c
 }
 
 func (f *Field) oneHot(c Column, names []string) []Column {

@@ -37,7 +37,7 @@ func newEncoder(s *Schema, header []string, cells int, limits Limits) (*encoder,
 	if err != nil {
 		return nil, err
 	}
-	e := &encoder{limits: limits, set: &Set{}, fields: make([]Field, cells), codes: make([]map[string]int, cells)}
+	e := &encoder{limits: limits, set: &Set{rules: s.linked}, fields: make([]Field, cells), codes: make([]map[string]int, cells)}
 	groups := map[string]int{}
 	for i, f := range s.Columns {
 		cell := at[i]
