@@ -25,6 +25,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
 )
@@ -45,6 +46,9 @@ type Batch struct {
 	Norm    Norm
 	Eps     []float64 // radius of each sample's ball
 	Box     Box
+	// Rules say which changes of a sample could exist at all; nil allows every
+	// one. [Perturb] makes any attack keep to them.
+	Rules *data.Constraints
 	// IDs tell samples apart for randomness, whatever batch they are in; nil
 	// means their position in the batch.
 	IDs  []int
@@ -53,7 +57,10 @@ type Batch struct {
 
 // Box is the range of valid inputs: one bound for all elements, or one an
 // element of a sample.
-type Box struct{ Lo, Hi []float32 }
+type Box struct {
+	Lo, Hi []float32
+	rules  *data.Constraints // kept to by every projection, see Perturb
+}
 
 // At is the range of element j.
 func (b Box) At(j int) (lo, hi float32) {
@@ -136,6 +143,8 @@ var All = []*Spec{
 	fabT,
 	fab,
 	square,
+	trees,
+	coordinate,
 	deepfool,
 	ddn,
 	fmn,

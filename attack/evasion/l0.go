@@ -34,6 +34,7 @@ func allowed(eps float64, n int) int {
 // clipped to c; the k largest differences make the nearest point (Croce and
 // Hein 2019, arXiv 1909.05040, section 3.1).
 func (l0) Project(x, origin []float32, eps float64, box Box) {
+	box.keepRules(x, origin, math.Inf(1))
 	var changed []element
 	for j, v := range x {
 		lo, hi := box.At(j)
@@ -78,6 +79,7 @@ func (n l0) Advance(x, origin, g []float32, step, eps float64, box Box) {
 	for _, e := range gains {
 		switch fresh := x[e.j] == origin[e.j]; {
 		case left == 0:
+			box.keepRules(x, origin, math.Inf(1))
 			return
 		case settled[e.j]:
 			continue
@@ -102,6 +104,7 @@ func (n l0) Advance(x, origin, g []float32, step, eps float64, box Box) {
 			x[e.j] = lo
 		}
 	}
+	box.keepRules(x, origin, math.Inf(1))
 }
 
 // linear says, of a function with gradient g, how much it gains from x when one

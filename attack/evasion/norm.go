@@ -66,6 +66,7 @@ func (linf) Size(d []float32) float64 {
 }
 
 func (linf) Project(x, origin []float32, eps float64, box Box) {
+	box.keepRules(x, origin, eps)
 	e := float32(eps)
 	if len(box.Lo) == 1 && len(box.Hi) == 1 {
 		lo, hi := box.Lo[0], box.Hi[0]
@@ -82,7 +83,7 @@ func (linf) Project(x, origin []float32, eps float64, box Box) {
 }
 
 func (n linf) Advance(x, origin, g []float32, step, eps float64, box Box) {
-	if len(box.Lo) == 1 && len(box.Hi) == 1 {
+	if len(box.Lo) == 1 && len(box.Hi) == 1 && box.rules == nil {
 		tensor.SignStep(x, origin, g, float32(step), float32(eps), box.Lo[0], box.Hi[0])
 		return
 	}
@@ -118,6 +119,7 @@ func (l2) Size(d []float32) float64 {
 // Project shrinks, then clips: the origin is in the box, so clipping only
 // shortens.
 func (l2) Project(x, origin []float32, eps float64, box Box) {
+	box.keepRules(x, origin, eps)
 	sum := 0.0
 	for j, v := range x {
 		d := float64(v) - float64(origin[j])
@@ -183,6 +185,7 @@ func (l1) Size(d []float32) float64 {
 // piecewise linear in t with kinks at |v| and |v|-room; sorting the kinks
 // finds the piece.
 func (l1) Project(x, origin []float32, eps float64, box Box) {
+	box.keepRules(x, origin, eps)
 	type kink struct{ at, slope float64 }
 	var kinks []kink
 	total, slope := 0.0, 0.0 // of the sum, at t = 0

@@ -51,6 +51,9 @@ func (c *counted) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor,
 	return c.m.Scores(ctx, x)
 }
 
+// Unwrap is the model that is counted.
+func (c *counted) Unwrap() Scores { return c.m }
+
 // Input passes the wrapped model's memory through, or makes some.
 func (c *counted) Input(n int, sample []int) (*tensor.Tensor, error) { return Input(c.m, n, sample) }
 
@@ -71,6 +74,9 @@ func (c *countedGradients) Gradient(ctx context.Context, x *tensor.Tensor, obj *
 func WithoutGradients(m Scores) Scores { return scoresOnly{m} }
 
 type scoresOnly struct{ m Scores }
+
+// Unwrap is for [As], which is not asked for gradients.
+func (s scoresOnly) Unwrap() Scores { return s.m }
 
 func (s scoresOnly) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, error) {
 	return s.m.Scores(ctx, x)

@@ -56,6 +56,24 @@ func Input(m Scores, n int, sample []int) (*tensor.Tensor, error) {
 	return tensor.New(append([]int{n}, sample...)...), nil
 }
 
+// As finds something else that a model can do, in it or in a model that it
+// wraps, the outermost first. A wrapper shows what it wraps with a method
+// Unwrap() Scores. Gradients are not to be asked for in this way: a wrapper may
+// be there to hide them.
+func As[T any](m Scores) (T, bool) {
+	for {
+		if t, ok := m.(T); ok {
+			return t, true
+		}
+		u, ok := m.(interface{ Unwrap() Scores })
+		if !ok {
+			var none T
+			return none, false
+		}
+		m = u.Unwrap()
+	}
+}
+
 // Access is how much of a model an attacker sees, least first.
 type Access int
 
