@@ -47,6 +47,22 @@ type SampleOutcome struct {
 	Attack     string  `json:"attack,omitempty"`
 	Class      *int    `json:"class,omitempty"`
 	Distortion float64 `json:"distortion,omitempty"`
+	// Proved is set when the outcome is final: of a robust sample, that nothing
+	// in the ball is wrong, and of a fallen one, that nothing nearer is.
+	Proved bool `json:"proved,omitempty"`
+	// Changes are what was changed of a row of a table.
+	Changes []Change `json:"changes,omitempty"`
+}
+
+// Change is one feature of a row before and after an attack, in the units and
+// words of the file.
+type Change struct {
+	Feature string `json:"feature"`
+	From    string `json:"from"`
+	To      string `json:"to"`
+	// By is the difference of a number or of an ordinal's places; 0 for
+	// categories without an order.
+	By float64 `json:"by,omitempty"`
 }
 
 // Tool says what ran.
@@ -95,6 +111,9 @@ type DataInfo struct {
 	Bounds [2]float64 `json:"bounds"`
 	// Features names the columns of tabular data.
 	Features []string `json:"features,omitempty"`
+	// Units says what a radius of 1 means where it is not one of the data's
+	// own numbers.
+	Units string `json:"units,omitempty"`
 	// Classes names the labels, when the data does.
 	Classes []string `json:"classes,omitempty"`
 }
@@ -121,9 +140,30 @@ type ThreatResult struct {
 	N       int `json:"n"`
 	Correct int `json:"correct"`
 	Robust  int `json:"robust"`
+	// Proved counts the robust samples of which it was proved that no point of
+	// the ball is classified wrongly.
+	Proved int `json:"proved,omitempty"`
+	// Features says, of a table, which features the attacks changed, the most
+	// often changed first.
+	Features []FeatureResult `json:"features,omitempty"`
 
 	Attacks     []AttackResult `json:"attacks"`
 	Reliability Reliability    `json:"reliability"`
+}
+
+// FeatureResult is how often a feature of a table was changed, among the
+// samples that fell, and how.
+type FeatureResult struct {
+	Feature string  `json:"feature"`
+	Changed int     `json:"changed"` // samples
+	Share   float64 `json:"share"`   // of the samples that fell
+	Up      int     `json:"up,omitempty"`
+	Down    int     `json:"down,omitempty"`
+	// MedianChange is the median size of the change of a number, in the file's
+	// units.
+	MedianChange float64 `json:"median_change,omitempty"`
+	// Most is the most common change of a category, such as "clerk to driver".
+	Most string `json:"most_common_change,omitempty"`
 }
 
 // AttackResult is one attack's share of a threat model. Attacks run in order,
@@ -140,6 +180,9 @@ type AttackResult struct {
 	// MedianDistortion is the median size, in the threat model's norm, of the
 	// perturbations that succeeded; 0 when none did.
 	MedianDistortion float64 `json:"median_distortion"`
+	// Proved counts, of the samples it was given, those whose outcome it
+	// proved to be final.
+	Proved int    `json:"proved,omitempty"`
 	Note             string  `json:"note,omitempty"`
 }
 

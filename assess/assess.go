@@ -28,6 +28,7 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
+	"github.com/redoubt-ml/redoubt/ml/tree"
 )
 
 // Target is what is attacked.
@@ -45,12 +46,20 @@ type Target struct {
 	// Imitate trains a network of the target's shape on samples and the
 	// target's answers to them; nil where that cannot be done.
 	Imitate func(ctx context.Context, x *tensor.Tensor, answers []int) (*model.Local, error)
+	// Integer is set where the model takes whole numbers.
+	Integer bool
+	// Forest is the model as a tree ensemble, nil if it is none; it is believed
+	// after it has agreed with the model on the samples.
+	Forest *tree.Ensemble
 }
 
 // Local is a model file as a target.
 func Local(m *model.Local) Target {
 	access, why := m.Access()
+	forest, _ := tree.Read(m.File()) // a model of another kind, or one that cannot be read, has none
 	t := Target{
+		Integer: m.Integer(),
+		Forest:  forest,
 		Open: func() (model.Scores, func()) {
 			f := m.Fork()
 			if access == model.WhiteBox {
@@ -77,7 +86,7 @@ func Local(m *model.Local) Target {
 type Config struct {
 	Norms   []evasion.Norm  // nil means Linf
 	Eps     []float64       // radii, the same for every norm; Required
-	Attacks []*evasion.Spec // nil means Fast
+	Attacks []*evasion.Spec // nil means Fast for the target
 	evasion.Settings
 	Targets []int // wanted class of each sample; nil for untargeted
 	Box     evasion.Box
@@ -105,17 +114,29 @@ const (
 	NoChecks
 )
 
-// Fast is the ensemble used when nothing else is asked for: PGD and Auto-PGD on
-// objectives with and without a vanishing gradient, in L0 sigma-zero, then
-// attacks without gradients. It is not AutoAttack.
-func Fast() []*evasion.Spec {
-	var specs []*evasion.Spec
-	for _, name := range []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "sigma-zero", "square", "noise"} {
-		s, err := evasion.Find(name)
-		if err != nil {
-			panic(err) // the list above names attacks of ours
+// Fast is the ensemble used when nothing else is asked for. It is not
+// AutoAttack. With gradients it is PGD and Auto-PGD on objectives with and
+// without a vanishing gradient, in L0 sigma-zero, then attacks without
+// gradients; of trees the exact search and what needs scores; of whole numbers
+// the coordinate search. Tables are searched feature by feature too.
+func Fast(target Target, table bool) []*evasion.Spec {
+	var names []string
+	switch {
+	case target.Access == model.WhiteBox:
+		names = []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "sigma-zero", "square", "noise"}
+		if table {
+			names = append(names, "coordinate")
 		}
-		specs = append(specs, s)
+	case target.Forest != nil:
+		names = []string{"trees", "coordinate", "square", "noise"}
+	case target.Integer:
+		names = []string{"coordinate", "noise"}
+	default:
+		names = []string{"square", "coordinate", "noise"}
+	}
+	var specs []*evasion.Spec
+	for _, name := range names {
+		specs = append(specs, listed(name))
 	}
 	return specs
 }
@@ -154,6 +175,11 @@ type driver struct {
 	set    *data.Set
 	cfg    Config
 
+	units  *data.Units       // of a table's rows; nil for other data
+	rules  *data.Constraints // what a change must keep to; nil for anything goes
+	forest *tree.Ensemble    // of the target, in the units of the rows
+	noTree error             // why there is none
+
 	logits  *tensor.Tensor // clean answers
 	correct []int          // rows answered correctly
 	results []*threat
@@ -176,6 +202,7 @@ type threat struct {
 	norm     evasion.Norm
 	eps      float64
 	outcomes map[int]*Outcome
+	proved   map[int]bool // rows of which it is proved that nothing breaks them
 	attacks  []redoubt.AttackResult
 	flags    []redoubt.Flag
 	smaller  *threat // the radius before in the same norm, if any
@@ -187,6 +214,9 @@ type Outcome struct {
 	Attack     string  `json:"attack"`
 	Class      int     `json:"class"` // what it became
 	Distortion float64 `json:"distortion"`
+	// Proved is set when nothing nearer is wrong.
+	Proved  bool             `json:"proved,omitempty"`
+	Changes []redoubt.Change `json:"changes,omitempty"`
 }
 
 func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
@@ -214,13 +244,17 @@ func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
 		cfg.Progress = func(string, int, int) {}
 	}
 	if cfg.Attacks == nil {
-		cfg.Attacks = Fast()
+		cfg.Attacks = Fast(target, set.Columns != nil)
 	}
 	var err error
 	if cfg.Attacks, err = order(cfg.Attacks, cfg.Norms, target); err != nil {
 		return nil, err
 	}
 	d := &driver{target: target, set: set, cfg: cfg}
+	if err := d.checkShape(); err != nil {
+		return nil, err
+	}
+	d.measure()
 	return d, d.checkData()
 }
 
@@ -246,14 +280,19 @@ func (d *driver) close() {
 	}
 }
 
-func (d *driver) checkData() error {
-	x, box := d.set.X, d.cfg.Box
+func (d *driver) checkShape() error {
+	x := d.set.X
 	if x.Rows() == 0 {
 		return errors.New("assess: the data set is empty")
 	}
 	if !slices.Equal(x.Shape[1:], d.target.Sample) {
 		return fmt.Errorf("assess: samples have shape %v, the model takes %v", x.Shape[1:], d.target.Sample)
 	}
+	return nil
+}
+
+func (d *driver) checkData() error {
+	x, box := d.set.X, d.cfg.Box
 	if len(box.Lo) == 0 || len(box.Hi) == 0 {
 		return errors.New("assess: no bounds of the input given: name them with --bounds lo,hi")
 	}
@@ -269,6 +308,11 @@ func (d *driver) checkData() error {
 					i, v, j, lo, hi)
 			}
 		}
+		if d.rules != nil {
+			if err := d.rules.Check(x.Row(i), x.Row(i)); err != nil {
+				return fmt.Errorf("assess: sample %d is not allowed as it is: %w: correct the schema or the data", d.index(i), err)
+			}
+		}
 	}
 	return nil
 }
@@ -277,7 +321,7 @@ func (d *driver) checkData() error {
 func (d *driver) batch(rows []int, norm evasion.Norm, eps float64) *evasion.Batch {
 	b := &evasion.Batch{
 		X: d.set.X.Gather(rows), Labels: make([]int, len(rows)), Norm: norm, Eps: make([]float64, len(rows)),
-		Box: d.cfg.Box, IDs: make([]int, len(rows)), Seed: d.cfg.Seed,
+		Box: d.cfg.Box, Rules: d.rules, IDs: make([]int, len(rows)), Seed: d.cfg.Seed,
 	}
 	for i, r := range rows {
 		b.Labels[i], b.Eps[i], b.IDs[i] = d.set.Y[r], eps, d.index(r)

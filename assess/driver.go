@@ -43,6 +43,9 @@ func (d *driver) clean(ctx context.Context) error {
 			d.correct = append(d.correct, i)
 		}
 	}
+	if err := d.findForest(ctx); err != nil {
+		return err
+	}
 	if d.cfg.Checks == FullChecks {
 		return d.examine(ctx)
 	}
@@ -75,7 +78,7 @@ func (d *driver) each(ctx context.Context, stage string, rows []int, do func(m m
 	size := d.share(len(rows))
 	for range min(d.cfg.Workers, (len(rows)+size-1)/size) {
 		wg.Go(func() {
-			m, free := d.target.Open()
+			m, free := d.open()
 			defer free()
 			for b := range batches {
 				if err := do(m, b); err != nil {
@@ -113,7 +116,7 @@ func (d *driver) share(n int) int {
 func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 	var before *threat
 	for _, eps := range d.cfg.Eps {
-		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}, smaller: before}
+		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}, proved: map[int]bool{}, smaller: before}
 		for _, spec := range d.cfg.Attacks {
 			if !spec.Works(norm) {
 				continue
@@ -125,7 +128,7 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 				continue
 			}
 			a := attempt{spec.Name, spec.New(d.cfg.Settings)}
-			if err := d.attack(ctx, t, a, d.standing(t)); err != nil {
+			if err := d.attack(ctx, t, a, d.worthwhile(t)); err != nil {
 				return err
 			}
 		}
@@ -151,6 +154,23 @@ func (d *driver) standing(t *threat) []int {
 			rows = append(rows, r)
 		}
 	}
+	return rows
+}
+
+// worthwhile is the rows that are attacked: those that stand, and of those that
+// are proved robust only some, which put the proofs to the test.
+func (d *driver) worthwhile(t *threat) []int {
+	const tested = 25
+	var open, proved []int
+	for _, r := range d.standing(t) {
+		if t.proved[r] {
+			proved = append(proved, r)
+		} else {
+			open = append(open, r)
+		}
+	}
+	rows := append(open, d.some(proved, tested)...)
+	slices.Sort(rows)
 	return rows
 }
 
@@ -181,7 +201,7 @@ func (a attempt) classes(targeted bool) int {
 // attack runs one attack on the given rows and enters what it broke.
 func (d *driver) attack(ctx context.Context, t *threat, a attempt, rows []int) error {
 	started := time.Now()
-	fallen, tally, err := d.try(ctx, t.norm, t.eps, a, rows)
+	fallen, proved, tally, err := d.try(ctx, t.norm, t.eps, a, rows)
 	if errors.Is(err, errSkip) {
 		t.attacks = append(t.attacks, redoubt.AttackResult{Name: a.name, RobustAccuracy: d.robust(t), Note: err.Error()})
 		return nil
@@ -190,14 +210,27 @@ func (d *driver) attack(ctx context.Context, t *threat, a attempt, rows []int) e
 		return fmt.Errorf("%s at %s %v: %w", a.name, t.norm.Name(), t.eps, err)
 	}
 	var sizes []float64
+	contradicted, final := 0, len(proved)
 	for _, o := range fallen {
 		t.outcomes[o.Row] = o
 		sizes = append(sizes, o.Distortion)
+		if t.proved[o.Row] {
+			contradicted++
+		}
+		if o.Proved {
+			final++
+		}
+	}
+	if contradicted > 0 {
+		t.flags = append(t.flags, contradiction(a.name, contradicted))
+	}
+	for _, r := range proved {
+		t.proved[r] = true
 	}
 	t.attacks = append(t.attacks, redoubt.AttackResult{
 		Name: a.name, RobustAccuracy: d.robust(t), Attacked: len(rows), Broken: len(fallen),
 		Forwards: tally.Forwards, Gradients: tally.Gradients,
-		Seconds: time.Since(started).Seconds(), MedianDistortion: median(sizes),
+		Seconds: time.Since(started).Seconds(), MedianDistortion: median(sizes), Proved: final,
 	})
 	return nil
 }
@@ -210,64 +243,90 @@ func (d *driver) robust(t *threat) float64 {
 	return float64(len(d.correct)-len(t.outcomes)) / float64(d.set.X.Rows())
 }
 
-// try runs an attack and returns what it really broke, in the order of rows.
-func (d *driver) try(ctx context.Context, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, model.Tally, error) {
+// try runs an attack and returns what it really broke, in the order of rows,
+// and the rows of which it proved that nothing breaks them.
+func (d *driver) try(ctx context.Context, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, []int, model.Tally, error) {
 	var mu sync.Mutex
 	var fallen []*Outcome
+	var proved []int
 	var total model.Tally
 	stage := fmt.Sprintf("%s %s %g", a.name, norm.Name(), eps)
 	if need := a.classes(d.cfg.Targets != nil); d.target.Classes < need {
-		return nil, total, fmt.Errorf("%w: its objective needs %d classes, the model has %d", errSkip, need, d.target.Classes)
+		return nil, nil, total, fmt.Errorf("%w: its objective needs %d classes, the model has %d", errSkip, need, d.target.Classes)
 	}
 	err := d.each(ctx, stage, rows, func(m model.Scores, rows []int) error {
-		found, tally, ok := d.cfg.Journal.find(stage, rows)
+		found, final, tally, ok := d.cfg.Journal.find(stage, rows)
 		if !ok {
 			var err error
-			if found, err = d.once(ctx, model.Count(m, &tally), m, norm, eps, a, rows); err != nil {
+			if found, final, err = d.once(ctx, model.Count(m, &tally), m, norm, eps, a, rows); err != nil {
 				return err
 			}
-			if err := d.cfg.Journal.record(stage, rows, found, tally); err != nil {
+			if err := d.cfg.Journal.record(stage, rows, found, final, tally); err != nil {
 				return err
 			}
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		fallen = append(fallen, found...)
+		fallen, proved = append(fallen, found...), append(proved, final...)
 		total.Forwards += tally.Forwards
 		total.Gradients += tally.Gradients
 		return nil
 	})
 	slices.SortFunc(fallen, func(a, b *Outcome) int { return cmp.Compare(a.Row, b.Row) })
-	return fallen, total, err
+	if errors.Is(err, evasion.ErrUnfit) {
+		err = fmt.Errorf("%w: %w", errSkip, errors.Join(err, d.noTree))
+	}
+	return fallen, proved, total, err
 }
 
 // once attacks one batch and judges the candidates: nothing is believed
-// because the attack says so.
-func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion.Norm, eps float64, a attempt, rows []int) ([]*Outcome, error) {
+// because the attack says so. A candidate outside the ball or against the rules
+// is a fault of the attack, and ends the run.
+func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion.Norm, eps float64, a attempt, rows []int) (fallen []*Outcome, robust []int, err error) {
 	b := d.batch(rows, norm, eps)
-	x, err := a.attack.Perturb(ctx, d.repaired(counted), b)
+	x, final, err := perturb(ctx, a.attack, d.repaired(counted), b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	distance := make([]float64, len(rows))
 	for i, r := range rows {
 		d.cfg.Box.Clip(x.Row(i))
 		if distance[i], err = tighten(norm, x.Row(i), b.X.Row(i), eps); err != nil {
-			return nil, fmt.Errorf("sample %d: %w", d.index(r), err)
+			return nil, nil, fmt.Errorf("sample %d: %w", d.index(r), err)
+		}
+		if d.rules == nil {
+			continue
+		}
+		if err := d.rules.Check(x.Row(i), b.X.Row(i)); err != nil {
+			return nil, nil, fmt.Errorf("sample %d: the attack broke the rules: %w", d.index(r), err)
 		}
 	}
 	goal := &model.Objective{Loss: model.Margin, Labels: b.Labels, Targets: b.Targets}
 	reached, z, err := d.vote(ctx, m, x, goal.Reached)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var fallen []*Outcome
 	for i, r := range rows {
+		sure := final != nil && final[i]
 		if reached[i] {
-			fallen = append(fallen, &Outcome{Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i]})
+			fallen = append(fallen, &Outcome{
+				Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i], Proved: sure, Changes: d.changes(x.Row(i), b.X.Row(i)),
+			})
+		} else if sure && distance[i] == 0 {
+			robust = append(robust, r)
 		}
 	}
-	return fallen, nil
+	return fallen, robust, nil
+}
+
+// perturb runs an attack under the batch's rules, with its proofs if it gives
+// any.
+func perturb(ctx context.Context, a evasion.Attack, m model.Scores, b *evasion.Batch) (*tensor.Tensor, []bool, error) {
+	if p, ok := a.(evasion.Prover); ok {
+		return p.Decide(ctx, m, b)
+	}
+	x, err := evasion.Perturb(ctx, a, m, b)
+	return x, nil, err
 }
 
 // size measures a perturbation in float64, apart from the attacks' own code.

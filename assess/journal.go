@@ -34,6 +34,7 @@ type entry struct {
 	Stage     string     `json:"stage"`
 	Rows      []int      `json:"rows"`
 	Fallen    []*Outcome `json:"fallen"`
+	Proved    []int      `json:"proved,omitempty"`
 	Forwards  int64      `json:"forwards"`
 	Gradients int64      `json:"gradients"`
 }
@@ -106,24 +107,24 @@ func (j *Journal) load(path, key string) (int64, error) {
 func entryKey(stage string, rows []int) string { return fmt.Sprint(stage, rows) }
 
 // find returns a batch that was finished before.
-func (j *Journal) find(stage string, rows []int) ([]*Outcome, model.Tally, bool) {
+func (j *Journal) find(stage string, rows []int) (fallen []*Outcome, proved []int, t model.Tally, ok bool) {
 	if j == nil {
-		return nil, model.Tally{}, false
+		return nil, nil, model.Tally{}, false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	e, ok := j.done[entryKey(stage, rows)]
-	return e.Fallen, model.Tally{Forwards: e.Forwards, Gradients: e.Gradients}, ok
+	return e.Fallen, e.Proved, model.Tally{Forwards: e.Forwards, Gradients: e.Gradients}, ok
 }
 
 // record enters a finished batch.
-func (j *Journal) record(stage string, rows []int, fallen []*Outcome, t model.Tally) error {
+func (j *Journal) record(stage string, rows []int, fallen []*Outcome, proved []int, t model.Tally) error {
 	if j == nil {
 		return nil
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.write(entry{stage, slices.Clone(rows), fallen, t.Forwards, t.Gradients})
+	return j.write(entry{stage, slices.Clone(rows), fallen, proved, t.Forwards, t.Gradients})
 }
 
 func (j *Journal) write(line any) error {

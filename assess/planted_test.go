@@ -87,7 +87,7 @@ func TestPlantedFailures(t *testing.T) {
 		flag    string // "" for none
 		verdict string
 	}{
-		{name: "none", verdict: redoubt.Trustworthy, cfg: Config{Attacks: Fast()}},
+		{name: "none", verdict: redoubt.Trustworthy, cfg: Config{Attacks: Fast(Target{Access: model.WhiteBox}, false)}},
 		{name: "rounds its input", flag: "zero-gradients", verdict: redoubt.Suspect, plant: func(m *onnx.Model) {
 			before(m, []*onnx.Tensor{number("steps", 8)}, onnx.NewNode("Mul", []string{"in", "steps"}, []string{"many"}),
 				onnx.NewNode("Round", []string{"many"}, []string{"whole"}), onnx.NewNode("Div", []string{"whole", "steps"}, []string{"out"}))

@@ -93,7 +93,7 @@ func (d *driver) some(rows []int, n int) []int {
 
 // look opens the model for one probe and shows it batches of rows.
 func (d *driver) look(ctx context.Context, rows []int, see func(m model.Scores, b *evasion.Batch, rows []int) error) error {
-	m, free := d.target.Open()
+	m, free := d.open()
 	defer free()
 	for chunk := range slices.Chunk(rows, d.cfg.Batch) {
 		if err := ctx.Err(); err != nil {

@@ -37,7 +37,9 @@ func (d *driver) result() *redoubt.Assessment {
 			Norm: t.norm.Name(), Eps: t.eps, RobustAccuracy: float64(robust) / float64(n),
 			N: n, Correct: len(d.correct), Robust: robust,
 			Attacks:     t.attacks,
-			Reliability: verdict(append(slices.Clone(d.general), t.flags...)),
+			Proved:      len(t.proved),
+			Features:    featuresOf(t),
+			Reliability: verdict(d.flagsOf(t)),
 		}
 		if len(d.correct) > 0 {
 			r.AttackSuccessRate = float64(len(t.outcomes)) / float64(len(d.correct))
@@ -56,7 +58,7 @@ func (d *driver) dataInfo() redoubt.DataInfo {
 	return redoubt.DataInfo{
 		Path: d.set.Path, SHA256: d.set.Digest, N: d.set.X.Rows(),
 		Bounds:   [2]float64{float64(slices.Min(d.cfg.Box.Lo)), float64(slices.Max(d.cfg.Box.Hi))},
-		Features: d.set.Features, Classes: d.set.Classes,
+		Features: d.set.Features, Classes: d.set.Classes, Units: d.unitsInWords(),
 	}
 }
 
@@ -112,6 +114,9 @@ func (d *driver) samples() []redoubt.Sample {
 			o := redoubt.SampleOutcome{Norm: t.norm.Name(), Eps: t.eps, Robust: predicted == d.set.Y[i]}
 			if fell := t.outcomes[i]; fell != nil {
 				o.Robust, o.Attack, o.Class, o.Distortion = false, fell.Attack, &fell.Class, fell.Distortion
+				o.Proved, o.Changes = fell.Proved, fell.Changes
+			} else {
+				o.Proved = t.proved[i]
 			}
 			s.Outcomes = append(s.Outcomes, o)
 		}
@@ -183,8 +188,8 @@ func (d *driver) notTested() []string {
 		"Samples outside this data set: the interval covers chance in drawing the samples, not a change of their source.",
 		"Poisoning, backdoors, extraction, inversion and membership inference.",
 	}
-	if d.set.Features != nil {
-		out = append(out, "Changes that respect what the features mean: attacks here keep to the bounds, but move immutable, integer and one-hot features as if they were numbers.")
+	if d.set.Features != nil && d.rules == nil {
+		out = append(out, "What the features mean: without a schema, whole numbers, categories and what nobody can change are moved as if they were numbers.")
 	}
 	if d.target.Access < model.WhiteBox {
 		out = append(out, "Attacks with gradients: the model gives none.")
@@ -198,6 +203,9 @@ func (d *driver) notTested() []string {
 // illustrate makes up to examplesShown pictures: it repeats the attack that
 // broke a sample, on that sample alone.
 func (d *driver) illustrate(ctx context.Context) error {
+	if d.units != nil {
+		return nil // a row is no picture; its changes are listed
+	}
 	const examplesShown = 8
 	perClass := map[int]int{}
 	for _, t := range d.results {
@@ -230,10 +238,10 @@ func (d *driver) specOf(name string) *evasion.Spec {
 
 func (d *driver) show(ctx context.Context, t *threat, row int) error {
 	o := t.outcomes[row]
-	m, free := d.target.Open()
+	m, free := d.open()
 	defer free()
 	b := d.batch([]int{row}, t.norm, t.eps)
-	x, err := d.specOf(o.Attack).New(d.cfg.Settings).Perturb(ctx, m, b)
+	x, err := evasion.Perturb(ctx, d.specOf(o.Attack).New(d.cfg.Settings), m, b)
 	if err != nil {
 		return err
 	}

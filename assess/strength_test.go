@@ -127,7 +127,7 @@ func TestStrengthAgainstReference(t *testing.T) {
 			specs, settings.Steps = []*evasion.Spec{spec(t, "pgd")}, 40
 			bar = 1.05*float64(r.still) + 0.02*float64(r.n)
 		case "strong_pgd60x3_margin+ce":
-			specs = Fast()
+			specs = Fast(Target{Access: model.WhiteBox}, false)
 		default:
 			continue
 		}
@@ -164,7 +164,7 @@ func spec(t testing.TB, name string) *evasion.Spec {
 func TestMaskedNetworkFalls(t *testing.T) {
 	r := reference{network: "mnist-net_256x6.onnx.gz", dataset: "mnist", n: 200}
 	l := network(t, r)
-	for name, specs := range map[string][]*evasion.Spec{"fast": Fast(), "pgd alone": {spec(t, "pgd")}} {
+	for name, specs := range map[string][]*evasion.Spec{"fast": Fast(Target{Access: model.WhiteBox}, false), "pgd alone": {spec(t, "pgd")}} {
 		a, err := Run(t.Context(), Local(l), images(t, r, l), Config{Eps: []float64{0.3}, Attacks: specs, Box: unit, Workers: 2})
 		if err != nil {
 			t.Fatal(err)

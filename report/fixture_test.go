@@ -109,6 +109,12 @@ func rows() *redoubt.Assessment {
 		Features: []string{"age", "duration", "amount", "job=skilled", "job=unskilled"}, Classes: []string{"good", "bad"}}
 	a.Gates = []redoubt.GateResult{{Expr: "robust_accuracy[linf@0.05]>=0.9", Value: 0.934, Pass: true}}
 	a.Threats, a.Findings = a.Threats[:1], nil
+	a.Data.Units = "a distance of 1 is the whole range of a feature"
+	a.Threats[0].Features = []redoubt.FeatureResult{
+		{Feature: "amount", Changed: 18, Share: 0.75, Up: 11, Down: 7, MedianChange: 841.5},
+		{Feature: "job", Changed: 5, Share: 0.2083, Most: "skilled to unskilled"},
+		{Feature: "duration", Changed: 4, Share: 0.1667, Down: 4, MedianChange: 3},
+	}
 	a.PerClass = []redoubt.ClassResult{{Class: 0, Name: "good", N: 350, Clean: 0.99, Robust: 0.95, FallsTo: 1, FallsPct: 1}, {Class: 1, Name: "bad", N: 150, Clean: 0.963, Robust: 0.896, FallsTo: -1}}
 	a.Examples = []redoubt.Example{
 		{Index: 3, Attack: "pgd", Norm: "linf", Eps: 0.05, Label: 0, Before: 0, After: 1, Score: 0.52, Shape: []int{5}, Layout: "flat",

@@ -48,7 +48,7 @@ func HTML(w io.Writer, a *redoubt.Assessment) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"pct": pct, "span": span, "num": num, "base": path.Base, "norm": normName, "tone": gradeTone,
 		"whole": func(n any) string { return whole(asInt64(n)) }, "threat": func(t redoubt.ThreatResult) string { return threatName(&t) },
-		"distortion": distortion, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
+		"distortion": distortion, "changed": changed, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
 		"class": func(c redoubt.ClassResult) string { return classLabel(a, c) },
 		"falls": func(c redoubt.ClassResult) string { return falls(a, c) },
 		"secs":  func(v float64) string { return fmt.Sprintf("%.1f", v) },

@@ -33,6 +33,7 @@ func Text(w io.Writer, a *redoubt.Assessment, opt TextOptions) error {
 	t.gates(a)
 	t.threats(a)
 	t.attacks(a)
+	t.features(a)
 	t.flags(a)
 	t.findings(a)
 	t.classes(a)
@@ -129,6 +130,40 @@ func (t *text) attacks(a *redoubt.Assessment) {
 			}
 		}
 	}
+}
+
+// featuresShown is how many of a table's features the text lists.
+const featuresShown = 10
+
+func (t *text) features(a *redoubt.Assessment) {
+	for i := range a.Threats {
+		r := &a.Threats[i]
+		if len(r.Features) == 0 {
+			continue
+		}
+		t.heading("Features changed on " + threatName(r))
+		var rows [][]string
+		for _, f := range r.Features[:min(len(r.Features), featuresShown)] {
+			rows = append(rows, []string{f.Feature, whole(int64(f.Changed)), pct(f.Share), changed(f)})
+		}
+		t.table("lrrl", []string{"", "samples", "of fallen", "how"}, rows, nil)
+		if more := len(r.Features) - featuresShown; more > 0 {
+			t.para("  ", count(more, "feature")+" more")
+		}
+	}
+}
+
+// changed says in words how a feature was changed.
+func changed(f redoubt.FeatureResult) string {
+	switch {
+	case f.MedianChange == 0:
+		return "mostly " + f.Most
+	case f.Down == 0:
+		return "up, by " + num(f.MedianChange) + " in the median"
+	case f.Up == 0:
+		return "down, by " + num(f.MedianChange) + " in the median"
+	}
+	return fmt.Sprintf("%d up, %d down, by %s in the median", f.Up, f.Down, num(f.MedianChange))
 }
 
 // distortion is the median size of an attack's perturbations, a dash where it

@@ -253,6 +253,9 @@ func (s *treeSearch) complete(x []float32, group []int) bool {
 			first = j
 		}
 	}
+	if set == 0 && s.b.Rules.Columns[group[0]].Optional {
+		return true
+	}
 	if set == 0 && first >= 0 {
 		x[first] = s.b.Rules.Columns[first].Max
 		set++

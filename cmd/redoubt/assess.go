@@ -224,12 +224,15 @@ func ensemble(names []string, norms []evasion.Norm, settings evasion.Settings) (
 		}
 		return assess.Ensemble(version, norms)
 	}
+	if len(names) == 1 && names[0] == "fast" {
+		return nil, nil // what the model allows is not known yet
+	}
 	var out []*evasion.Spec
 	for _, name := range names {
 		var specs []*evasion.Spec
 		switch name {
 		case "fast":
-			specs = assess.Fast()
+			specs = assess.Fast(assess.Target{Access: model.WhiteBox}, false)
 		case "all":
 			specs = evasion.All
 		default:
@@ -339,8 +342,11 @@ func (f *assessFlags) fit(set *data.Set, l *model.Local, layout data.Layout, cfg
 		set = set.Pick(others)
 		cfg.Targets = slices.Repeat([]int{f.Target}, len(others))
 	}
-	if f.Bounds == "" {
+	switch {
+	case f.Bounds == "":
 		cfg.Box = boxOf(set)
+	case set.Columns != nil:
+		return nil, errors.New("--bounds and a schema say twice what is possible: leave out --bounds")
 	}
 	return set, nil
 }

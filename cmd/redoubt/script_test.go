@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,7 +121,67 @@ func makeFiles(t *testing.T, rt *ort.Runtime, dir string) {
 		}
 	}
 	npz(t, filepath.Join(dir, "digits.npz"), pixels, 50, 64, digit)
+	makeBytes(t, filepath.Join(dir, "bytes.npz"))
 	if err := data.WriteNPZ(filepath.Join(dir, "in.npz"), map[string]*onnx.Tensor{"x": onnx.FloatTensor("x", x.Data[:8], 2, 4)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// makeBytes makes samples of magika's input from its own examples: the first
+// and the last 1,024 bytes of a file without the white space around them, 256
+// where there are fewer.
+func makeBytes(t *testing.T, path string) {
+	t.Helper()
+	var cfg struct {
+		Labels []string `json:"target_labels_space"`
+	}
+	readJSON(t, need.Data(t, "models/magika/standard_v3_3_config.min.json"), &cfg)
+	var examples []struct {
+		Content    []byte `json:"content_base64"`
+		Prediction struct {
+			Label string `json:"dl"`
+		} `json:"prediction"`
+	}
+	readJSON(t, need.Data(t, "models/magika/standard_v3_3-inference_examples_by_content.json.gz"), &examples)
+	var x, y []int64
+	for _, e := range examples {
+		class := slices.Index(cfg.Labels, e.Prediction.Label)
+		if class < 0 || len(y) == 3 {
+			continue
+		}
+		row := slices.Repeat([]int64{256}, 2048)
+		begin, end := bytes.TrimLeft(e.Content, " \n\t"), bytes.TrimRight(e.Content, " \n\t")
+		for i, c := range begin[:min(len(begin), 1024)] {
+			row[i] = int64(c)
+		}
+		end = end[max(0, len(end)-1024):]
+		for i, c := range end {
+			row[2048-len(end)+i] = int64(c)
+		}
+		x, y = append(x, row...), append(y, int64(class))
+	}
+	n := int64(len(y))
+	if err := data.WriteNPZ(path, map[string]*onnx.Tensor{"x": onnx.IntTensor("x", x, n, 2048), "y": onnx.IntTensor("y", y, n)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasSuffix(path, ".gz") {
+		r, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := json.Unmarshal(b, v); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -90,7 +90,7 @@ func (c *Constraints) Check(x, origin []float32) error {
 				ones++
 			}
 		}
-		if ones != 1 {
+		if ones != 1 && !(ones == 0 && c.Columns[group[0]].Optional) {
 			return fmt.Errorf("column %q: %d categories of the group are set, want one", c.Columns[group[0]].Source, ones)
 		}
 	}
@@ -144,6 +144,9 @@ func (c *Constraints) code(column string, x []float32) int {
 		if x[j] > x[at[best]] {
 			best = i
 		}
+	}
+	if math.Round(c.Columns[at[best]].file(x[at[best]])) == 0 {
+		return -1 // an optional group without a member
 	}
 	return best
 }

@@ -19,6 +19,9 @@ func (c *Constraints) Snap(x []float32) {
 				best = j
 			}
 		}
+		if c.Columns[best].Optional && c.Columns[best].file(x[best]) < 0.5 {
+			best = -1
+		}
 		for _, j := range group {
 			x[j] = c.Columns[j].own(b2f64(j == best))
 		}

@@ -88,6 +88,9 @@ func (c *Constraints) choose(group []int, x, origin []float32) {
 			best = j
 		}
 	}
+	if c.Columns[best].Optional && c.Columns[best].file(x[best]) < 0.5 {
+		best = -1
+	}
 	allowed := true
 	for _, j := range group {
 		x[j] = c.Columns[j].own(b2f64(j == best))

@@ -55,6 +55,10 @@ type Field struct {
 	Names []string `yaml:"names"`
 	// Encode is onehot (the default) or code for a categorical column.
 	Encode string `yaml:"encode"`
+	// Unknown is zero where a one-hot column may hold values that are none of
+	// the categories: they set no element, as encoders do that ignore what they
+	// have not seen. Without it such a row is refused.
+	Unknown string `yaml:"unknown"`
 	// Group joins binary columns of the file that already are one categorical
 	// column in one-hot form.
 	Group string `yaml:"group"`
@@ -116,6 +120,8 @@ type Column struct {
 	// Unit is how much of the column, in the file's units, is a distance of 1.
 	Unit float64
 	Cost float64 // effort of a change; 1 unless the schema says otherwise
+	// Optional is set in one-hot groups that may have no member set.
+	Optional bool
 	// Group numbers the one-hot groups from 0; -1 is none.
 	Group int
 }
@@ -233,6 +239,8 @@ func (f *Field) check() error {
 		return fmt.Errorf("%d names for %d categories", len(f.Names), len(f.Categories))
 	case f.Encode != "" && (f.Type != "categorical" || f.Encode != "onehot" && f.Encode != "code"):
 		return fmt.Errorf("encode %q; a categorical column may say onehot or code", f.Encode)
+	case f.Unknown != "" && (f.Unknown != "zero" || f.Type != "categorical" || f.Encode == "code"):
+		return fmt.Errorf("unknown %q; a one-hot column may say zero", f.Unknown)
 	case f.Group != "" && f.Type != "binary":
 		return errors.New("group joins binary columns only")
 	case f.Step != 0 && (!numeric || !finite(f.Step) || f.Step < 0 || f.Type == "integer" && f.Step != math.Trunc(f.Step)):
@@ -260,7 +268,7 @@ func (f *Field) check() error {
 func (f *Field) inputs(groups map[string]int) []Column {
 	c := Column{
 		Name: f.Name, Source: f.Name, Kind: Kind(f.Type), Max: 1, Scale: 1, Group: -1, Immutable: f.Immutable,
-		Step: 1, Unit: 1, Cost: 1,
+		Step: 1, Unit: 1, Cost: 1, Optional: f.Unknown == "zero",
 	}
 	if f.Cost != 0 {
 		c.Cost = f.Cost

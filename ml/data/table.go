@@ -182,6 +182,9 @@ func (e *encoder) code(cell int, text string) (int, error) {
 		return 0, fmt.Errorf("%.40q is not 0 or 1; list the two categories in the schema", text)
 	}
 	code, ok := e.codes[cell][text]
+	if !ok && f.Unknown == "zero" {
+		return -1, nil
+	}
 	if !ok {
 		return 0, fmt.Errorf("%.40q is none of the categories %.200q; add it to the schema", text, f.Categories)
 	}
@@ -238,7 +241,7 @@ func (e *encoder) finish() (*Set, error) {
 			for _, i := range members {
 				sum += row[i]
 			}
-			if sum != 1 {
+			if sum != 1 && !(sum == 0 && e.set.Columns[members[0]].Optional) {
 				return nil, fmt.Errorf("sample %d has %v of the one-hot columns from %q set; want one", n, sum, e.set.Features[members[0]])
 			}
 		}
