@@ -183,7 +183,7 @@ type AttackResult struct {
 	// Proved counts, of the samples it was given, those whose outcome it
 	// proved to be final.
 	Proved int    `json:"proved,omitempty"`
-	Note             string  `json:"note,omitempty"`
+	Note   string `json:"note,omitempty"`
 }
 
 // The verdicts on a robustness number.

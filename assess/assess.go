@@ -125,7 +125,7 @@ func Fast(target Target, table bool) []*evasion.Spec {
 	case target.Access == model.WhiteBox:
 		names = []string{"fgsm", "pgd", "pgd-margin", "apgd-ce", "apgd-dlr", "sigma-zero", "square", "noise"}
 		if table {
-			names = append(names, "coordinate")
+			names = append(names, "linear", "coordinate")
 		}
 	case target.Forest != nil:
 		names = []string{"trees", "coordinate", "square", "noise"}

@@ -145,6 +145,8 @@ var All = []*Spec{
 	square,
 	trees,
 	coordinate,
+	linearModel,
+	lowProFool,
 	deepfool,
 	ddn,
 	fmn,

@@ -111,9 +111,9 @@ func (c *Constraints) checkElement(j int, v, was float32) error {
 	case v == was:
 		return nil
 	case col.Immutable:
-		return fmt.Errorf("column %q is immutable: %v became %v", col.Name, col.file(was), file)
+		return fmt.Errorf("column %q is immutable: %v became %v", col.Name, col.value(was), col.value(v))
 	case col.Monotone > 0 && v < was || col.Monotone < 0 && v > was:
-		return fmt.Errorf("column %q may only move one way: %v became %v", col.Name, col.file(was), file)
+		return fmt.Errorf("column %q may only move one way: %v became %v", col.Name, col.value(was), col.value(v))
 	case col.Step > 0 && math.Abs(file-col.Step*math.Round(file/col.Step)) > math.Max(slack, 1e-3*col.Step):
 		return fmt.Errorf("column %q: %v is no multiple of %v", col.Name, file, col.Step)
 	}
