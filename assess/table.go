@@ -314,7 +314,7 @@ func (d *driver) flagsOf(t *threat) []redoubt.Flag {
 	default:
 		flags = append(flags, redoubt.Flag{ID: "partly-proved", Verdict: redoubt.Trustworthy,
 			Evidence: fmt.Sprintf("of %d of the %d samples that stand it was proved that no allowed point of the ball is classified wrongly; of %d it was not", len(standing)-open, len(standing), open),
-			Remedy:   "raise --steps to let the search look at more parts of the ball"})
+			Remedy:   "raise --steps, beyond 4,000, to let the search look at more parts of the ball"})
 	}
 	return append(flags, t.flags...)
 }

@@ -20,7 +20,7 @@ var trees = &Spec{
 	Paper:     "exact as Kantchelian, Tygar and Joseph 2016, arXiv 1509.07892; bounds tree by tree as Chen et al. 2019, arXiv 1906.03849",
 	Technique: evade,
 	Access:    model.ScoresOnly,
-	New:       func(s Settings) Attack { return Trees{States: s.Steps} },
+	New:       func(s Settings) Attack { return Trees{States: max(s.Steps, partsOfBall)} },
 }
 
 // ErrUnfit is wrapped by attacks that only work on models of a certain kind,
@@ -50,6 +50,10 @@ type Forest interface{ Forest() *tree.Ensemble }
 type Trees struct {
 	States int // parts looked at for each sample and class; 0 means 4,000
 }
+
+// partsOfBall is how many parts are looked at by default, and at the least on a
+// command line, whose number of steps is meant for descents.
+const partsOfBall = 4000
 
 func (Trees) keepsRules() {}
 
@@ -95,7 +99,7 @@ func (a Trees) search(e *tree.Ensemble, b *Batch, row int, out []float32) (prove
 	s := newTreeSearch(e, b, row)
 	proved = true
 	for _, class := range s.goals() {
-		s.states, s.open = or(a.States, 4000), false
+		s.states, s.open = or(a.States, partsOfBall), false
 		s.aim(class)
 		s.dive()
 		proved = proved && !s.open
