@@ -16,7 +16,7 @@ import (
 var trees = &Spec{
 	Name: "trees",
 	Doc: "Branch and bound on decision trees\n\nFinds the nearest point that a tree ensemble gets wrong, or proves that the ball holds none, " +
-		"by splitting the ball at the thresholds and bounding what each part can do. Needs a model that is a tree ensemble.",
+		"by splitting the ball at the thresholds and bounding what each part can do. Needs a model that is a tree ensemble; --steps above 4,000 lets it look at more parts.",
 	Paper:     "exact as Kantchelian, Tygar and Joseph 2016, arXiv 1509.07892; bounds tree by tree as Chen et al. 2019, arXiv 1906.03849",
 	Technique: evade,
 	Access:    model.ScoresOnly,
