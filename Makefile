@@ -23,7 +23,7 @@ falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is 
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data assess/falsify; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/vnnlib; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
 golden: ## rewrite golden files
 	go test . ./report -update

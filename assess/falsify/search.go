@@ -1,3 +1,11 @@
+// Package falsify searches for an input that violates a property of a network.
+//
+// [Search] looks for a point of the property's box whose outputs satisfy the
+// constraints that must not hold. It never proves anything: not finding a
+// point means only that. Package defend/certify proves.
+//
+//	p, err := vnnlib.Read("prop.vnnlib")
+//	found, err := falsify.Search(ctx, m, p, falsify.Options{})
 package falsify
 
 import (
@@ -16,6 +24,7 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
+	"github.com/redoubt-ml/redoubt/ml/vnnlib"
 )
 
 // Options of a search; the zero value works.
@@ -56,7 +65,7 @@ func (c *Counterexample) Print(w io.Writer) error {
 // rounds are over; then it returns nil and no error. The model must have been opened with
 // [model.Config.Raw]. What it finds was put to the file as it is, with the
 // runtime's optimisations off, and holds there too.
-func Search(ctx context.Context, m *model.Local, p *Property, o Options) (*Counterexample, error) {
+func Search(ctx context.Context, m *model.Local, p *vnnlib.Property, o Options) (*Counterexample, error) {
 	if n := tensor.Len(m.Sample()); n != p.Inputs || m.Classes() != p.Outputs {
 		return nil, fmt.Errorf("the property has %d inputs and %d outputs, the model %d and %d", p.Inputs, p.Outputs, n, m.Classes())
 	}
@@ -98,7 +107,7 @@ func Search(ctx context.Context, m *model.Local, p *Property, o Options) (*Count
 // box is a case's box in float32, rounded inwards where that leaves something.
 type box struct{ lo, hi []float32 }
 
-func boxOf(c Case) box {
+func boxOf(c vnnlib.Case) box {
 	b := box{make([]float32, len(c.Lo)), make([]float32, len(c.Hi))}
 	for i := range c.Lo {
 		lo, hi := float32(c.Lo[i]), float32(c.Hi[i])
@@ -125,7 +134,7 @@ type candidate struct {
 
 type search struct {
 	m         *model.Local
-	p         *Property
+	p         *vnnlib.Property
 	judge     *judge
 	rng       *rand.Rand
 	gradients bool
@@ -374,7 +383,7 @@ func newJudge(m *model.Local) (*judge, error) {
 
 // confirm returns the counterexample if it lies in the case's box and violates
 // the property there.
-func (j *judge) confirm(ctx context.Context, c *Case, x []float32) (*Counterexample, error) {
+func (j *judge) confirm(ctx context.Context, c *vnnlib.Case, x []float32) (*Counterexample, error) {
 	found := &Counterexample{X: make([]float64, len(x))}
 	for i, v := range x {
 		found.X[i] = math.Min(math.Max(float64(v), c.Lo[i]), c.Hi[i])

@@ -11,6 +11,7 @@ import (
 	"github.com/redoubt-ml/redoubt/internal/need"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/ort/orttest"
+	"github.com/redoubt-ml/redoubt/ml/vnnlib"
 )
 
 var seconds = flag.Float64("seconds", 0, "search each unsafe VNN-COMP instance for so long, and the others a tenth of it, instead of a few rounds")
@@ -41,7 +42,7 @@ func instances(t testing.TB) []instance {
 
 // search looks for a few rounds, of which the larger networks get fewer where
 // nothing is to be found, or for the seconds that the flag gives.
-func (i instance) search(t *testing.T, m *model.Local, p *Property) (*Counterexample, error) {
+func (i instance) search(t *testing.T, m *model.Local, p *vnnlib.Property) (*Counterexample, error) {
 	ctx, o := t.Context(), Options{Seed: 1}
 	if *seconds > 0 {
 		limit := time.Duration(*seconds * float64(time.Second))
@@ -79,7 +80,7 @@ func TestVNNCOMP(t *testing.T) {
 	}
 	var sat, found, easy, easyFound int
 	for _, i := range instances(t) {
-		p, err := ReadProperty(need.Data(t, "vnncomp/"+i.property))
+		p, err := vnnlib.Read(need.Data(t, "vnncomp/"+i.property))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/redoubt-ml/redoubt/assess/falsify"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/ml/vnnlib"
 )
 
 func newFalsify(a *app) *cobra.Command {
@@ -34,7 +35,7 @@ not a proof that no violation exists.`,
 				return errors.New("--timeout is a positive number of seconds, --threads starts at 1")
 			}
 			deadline := time.Now().Add(time.Duration(timeout * float64(time.Second)))
-			p, err := falsify.ReadProperty(args[1])
+			p, err := vnnlib.Read(args[1])
 			if err != nil {
 				return err
 			}

@@ -1,13 +1,14 @@
-// Package falsify searches for an input that violates a property of a network.
+// Package vnnlib reads properties of networks in VNN-LIB, the language of the
+// verification competitions (vnnlib.org, version 1).
 //
-// A property is a VNN-LIB file: a box of inputs and linear constraints on the
-// outputs, together describing what must not happen. [Search] looks for a
-// point where it does. It never proves anything: not finding a point means
-// only that.
+// A property is a box of inputs and linear constraints on the outputs,
+// together describing what must not happen.
 //
-//	p, err := falsify.ReadProperty("prop.vnnlib")
-//	found, err := falsify.Search(ctx, m, p, falsify.Options{})
-package falsify
+//	p, err := vnnlib.Read("prop.vnnlib")
+//
+// Looking for a point where it does happen is package assess/falsify; proving
+// that there is none, package defend/certify.
+package vnnlib
 
 import (
 	"bufio"
@@ -61,8 +62,8 @@ func (c *Case) Slack(y []float32) float64 {
 	return least
 }
 
-// ReadProperty reads a VNN-LIB file, gunzipped if its name ends in .gz.
-func ReadProperty(path string) (*Property, error) {
+// Read reads a VNN-LIB file, gunzipped if its name ends in .gz.
+func Read(path string) (*Property, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read property: %w", err)
@@ -74,18 +75,18 @@ func ReadProperty(path string) (*Property, error) {
 			return nil, fmt.Errorf("read property %s: %w", path, err)
 		}
 	}
-	p, err := ParseProperty(r)
+	p, err := Parse(r)
 	if err != nil {
 		return nil, fmt.Errorf("read property %s: %w", path, err)
 	}
 	return p, nil
 }
 
-// ParseProperty reads VNN-LIB: declare-const of X_i and Y_i, and assert of
+// Parse reads VNN-LIB: declare-const of X_i and Y_i, and assert of
 // <=, >=, < and > between linear terms, joined by and and or. Strict and weak
 // comparisons are one. Every input must be bounded on both sides, and no
 // constraint may mix inputs and outputs or several inputs.
-func ParseProperty(r io.Reader) (*Property, error) {
+func Parse(r io.Reader) (*Property, error) {
 	lr := &io.LimitedReader{R: r, N: maxFile + 1}
 	s := &scanner{r: bufio.NewReader(lr), line: 1}
 	p := &parser{}

@@ -1,4 +1,4 @@
-package falsify
+package vnnlib
 
 import (
 	"bufio"

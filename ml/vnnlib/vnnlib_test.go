@@ -1,4 +1,4 @@
-package falsify
+package vnnlib
 
 import (
 	"slices"
@@ -10,7 +10,7 @@ const twoInputs = `(declare-const X_0 Real)(declare-const X_1 Real)(declare-cons
 (assert (>= X_0 -1))(assert (<= X_0 1))(assert (>= X_1 0))(assert (<= X_1 2))
 `
 
-func TestParseProperty(t *testing.T) {
+func TestParse(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
 		want []Case
@@ -34,7 +34,7 @@ func TestParseProperty(t *testing.T) {
 		"an empty box is no case": {"(assert (or (and (<= X_0 -2) (>= Y_0 0)) (>= Y_1 0)))",
 			[]Case{{[]float64{-1, 0}, []float64{1, 2}, [][]float64{{0, 1}}, []float64{0}}}},
 	} {
-		p, err := ParseProperty(strings.NewReader(twoInputs + c.text))
+		p, err := Parse(strings.NewReader(twoInputs + c.text))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -67,7 +67,7 @@ func TestPropertiesThatAreRefused(t *testing.T) {
 		strings.Repeat("a", 300):             "256 characters",
 		"":                                   "does not constrain",
 	} {
-		if _, err := ParseProperty(strings.NewReader(twoInputs + text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Parse(strings.NewReader(twoInputs + text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.40s: err = %v, want one about %q", text, err, want)
 		}
 	}
@@ -77,17 +77,17 @@ func TestPropertiesThatAreRefused(t *testing.T) {
 // cases.
 func TestCasesAreBounded(t *testing.T) {
 	text := twoInputs + strings.Repeat("(assert (or (>= Y_0 1) (>= Y_1 1)))", 40)
-	if _, err := ParseProperty(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), "cases") {
+	if _, err := Parse(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), "cases") {
 		t.Errorf("err = %v, want one about too many cases", err)
 	}
 }
 
-func FuzzParseProperty(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add(twoInputs + "(assert (or (and (>= Y_0 1) (<= Y_1 2)) (and (>= Y_1 5))))")
 	f.Add(twoInputs + "(assert (<= (+ (* 2 Y_0) (- Y_1) 1) (- Y_1 4)))")
 	f.Add("; a comment\n(declare-const X_0 Real)")
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := ParseProperty(strings.NewReader(text))
+		p, err := Parse(strings.NewReader(text))
 		if err != nil {
 			return
 		}
