@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify peers fuzz golden clean
+.PHONY: build demo test lint race bench falsify certify peers fuzz golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -20,6 +20,8 @@ bench: runtime ## speed, in benchstat's format
 	go test -run '^$$' -bench . -count 6 ./ml/grad ./ml/model ./attack/evasion ./cmd/redoubt
 falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
 	go test ./assess/falsify -run VNNCOMP -v -seconds 20 -timeout 2h
+certify: ## every VNN-COMP instance that is safe: proved within 60 s?
+	go test ./defend/certify -run VNNCOMP -v -seconds 60 -timeout 4h
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
 fuzz: ## each decoder for 20 s

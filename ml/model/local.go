@@ -250,6 +250,10 @@ func (s *shared) Classes() int { return s.classes }
 // File is the model as it was read.
 func (s *shared) File() *onnx.Model { return s.file }
 
+// Prepared is the model that [Local.Scores] runs: float32 samples in, logits
+// out, with the normalisation inside and a final softmax left out. It is a copy.
+func (s *shared) Prepared() *onnx.Model { return s.prep.model.Clone() }
+
 // Probability names what was looked beneath to find the logits: "Softmax",
 // "Sigmoid", "probabilities" where only a logarithm could undo it, or "".
 func (s *shared) Probability() string { return s.prep.probability }
