@@ -26,6 +26,10 @@
 // those with optimised slopes followed by case distinctions, on the inputs of
 // small boxes and on the signs of ReLUs otherwise. The last ends with a proof
 // or with the context.
+//
+// [Smoothing] certifies any model at all, of any size, by asking it about noisy
+// copies of a sample. What it certifies is the vote over those, with a stated
+// confidence.
 package certify
 
 import (
