@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/redoubt-ml/redoubt"
@@ -79,15 +80,7 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.Data, "data", "", "labelled samples, see above (required)")
-	fl.StringVar(&f.Schema, "schema", "", "YAML schema of a table's columns")
-	fl.StringVar(&f.Label, "label", "", "label column of a table without a schema (default: the last)")
-	fl.Float64SliceVar(&f.Mean, "mean", nil, "mean that the model wants subtracted, one number or one a channel")
-	fl.Float64SliceVar(&f.Std, "std", nil, "standard deviation that the model wants divided by")
-	fl.StringVar(&f.Bounds, "bounds", "", "range of valid inputs, LO,HI (default: the data's own)")
-	fl.StringVar(&f.Layout, "layout", "", "layout of the model's images, nchw or nhwc (default: seen from the shape)")
-	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
-	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
+	f.dataFlags(fl)
 	fl.StringSliceVar(&f.Norms, "norm", []string{"linf"}, "norms: linf, l2, l1, l0")
 	fl.Float64SliceVar(&f.Eps, "eps", nil, "radii, in units of the data (required)")
 	fl.StringSliceVar(&f.Attacks, "attacks", []string{"fast"}, "attacks or an ensemble")
@@ -96,7 +89,6 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 	fl.IntVar(&f.Restarts, "restarts", 0, "random restarts (default: each attack's own)")
 	fl.IntVar(&f.Target, "target", -1, "class that samples are to become (default: any wrong one)")
 	fl.IntVar(&f.Queries, "queries", 0, "answers a sample that attacks without gradients may use")
-	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
 	fl.Uint64Var(&f.Seed, "seed", 0, "seed of every random choice")
 	fl.IntVar(&f.threads, "threads", runtime.NumCPU(), "threads; they do not change the result")
 	fl.IntVar(&f.Batch, "batch", 100, "most samples attacked together by a thread")
@@ -108,6 +100,20 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 		f.files[format.Name] = fl.String(format.Name, "", "write the report to this file: "+format.Doc)
 	}
 	return cmd
+}
+
+// dataFlags are the flags of a verb that reads labelled samples.
+func (f *assessFlags) dataFlags(fl *pflag.FlagSet) {
+	fl.StringVar(&f.Data, "data", "", "labelled samples, see above")
+	fl.StringVar(&f.Schema, "schema", "", "YAML schema of a table's columns")
+	fl.StringVar(&f.Label, "label", "", "label column of a table without a schema (default: the last)")
+	fl.Float64SliceVar(&f.Mean, "mean", nil, "mean that the model wants subtracted, one number or one a channel")
+	fl.Float64SliceVar(&f.Std, "std", nil, "standard deviation that the model wants divided by")
+	fl.StringVar(&f.Bounds, "bounds", "", "range of valid inputs, LO,HI (default: the data's own)")
+	fl.StringVar(&f.Layout, "layout", "", "layout of the model's images, nchw or nhwc (default: seen from the shape)")
+	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
+	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
+	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
 }
 
 func attackNames() []string {

@@ -71,6 +71,7 @@ var commands = []func(*app) *cobra.Command{
 	newGradcheck,
 	newAssess,
 	newFalsify,
+	newCertify,
 }
 
 func newRoot() *cobra.Command {
