@@ -99,6 +99,9 @@ func rules() []rule {
 	}
 }
 
+// optional are the operators some of whose operands may be left out.
+func optional() []string { return []string{"Clip", "Conv", "Dropout", "Gemm", "Pad", "Slice"} }
+
 // Read reads a network whose values are affine maps and piecewise linear
 // activations of one another: feed-forward, convolutional and residual
 // networks of ReLU, leaky ReLU, Clip, Abs, Max and max-pooling, the last of
@@ -151,8 +154,9 @@ func (r *reader) input(g *onnx.Graph) error {
 		return fmt.Errorf("the model has %d inputs and %d outputs: bounds are of networks with one input", len(feeds), len(g.Outputs))
 	}
 	in := feeds[0]
-	if in.Type == nil || in.Type.Tensor == nil || len(in.Type.Tensor.Dims) == 0 || !in.Type.Tensor.Elem.IsFloat() {
-		return fmt.Errorf("input %q is not a tensor of floats with a batch dimension", in.Name)
+	if in.Type == nil || in.Type.Tensor == nil || len(in.Type.Tensor.Dims) == 0 ||
+		in.Type.Tensor.Elem != onnx.Float && in.Type.Tensor.Elem != onnx.Double {
+		return fmt.Errorf("input %q is not a tensor of float32 or float64 with a batch dimension", in.Name)
 	}
 	shape := []int{1}
 	for i, d := range in.Type.Tensor.Dims {
@@ -213,6 +217,9 @@ func (r *reader) node(n *onnx.Node) error {
 	args := make([]value, len(n.Inputs))
 	for i, name := range n.Inputs {
 		if name == "" {
+			if !slices.Contains(optional(), n.Op) {
+				return fmt.Errorf("its operand %d is left out", i)
+			}
 			args[i] = value{node: -1}
 			continue
 		}
@@ -286,10 +293,13 @@ func one(args []value) (value, error) {
 	return args[0], nil
 }
 
+// count is the number of elements of a shape, or a number beyond all limits.
 func count(shape []int) int {
 	n := 1
 	for _, d := range shape {
-		n *= d
+		if n *= d; n > 1<<40 {
+			return 1 << 40
+		}
 	}
 	return n
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 )
 
-// sum is a sum of values, each times a sign; constants become the bias.
+// readSum is Add and Sub: a sum of values, each times a sign; constants become
+// the bias.
 func readSum(r *reader, n *onnx.Node, args []value) ([]value, error) {
 	if len(args) != 2 {
 		return nil, errors.New("want two operands")

@@ -209,6 +209,7 @@ func readSlice(r *reader, _ *onnx.Node, args []value) ([]value, error) {
 		return nil, errors.New("its range is not constant")
 	}
 	shape, step, offset := slices.Clone(v.shape), strides(v.shape), 0
+	cut := make([]bool, len(shape))
 	for i, start := range args[1].constant {
 		axis, stride := i, 1.0
 		if len(args) > 3 && i < len(args[3].constant) {
@@ -220,9 +221,10 @@ func readSlice(r *reader, _ *onnx.Node, args []value) ([]value, error) {
 		if axis < 0 {
 			axis += len(shape)
 		}
-		if axis < 0 || axis >= len(shape) || stride < 1 || stride > maxValue {
-			return nil, errors.New("want axes inside the shape and positive steps")
+		if axis < 0 || axis >= len(shape) || cut[axis] || stride < 1 || stride > maxValue {
+			return nil, errors.New("want axes inside the shape, each once, and positive steps")
 		}
+		cut[axis] = true
 		d := float64(v.shape[axis])
 		clamp := func(x float64) int {
 			if x < 0 {

@@ -51,8 +51,8 @@ func (r *reader) reluAnd(x value, a, b float64) ([]value, error) {
 	return []value{v}, err
 }
 
-// readClip is lo + ReLU(x - lo) - ReLU(x - hi); a bound that is missing, its
-// ReLU.
+// readClip is max(x, lo), and then min(x, hi) = -max(-x, -hi), of the bounds
+// that are there.
 func readClip(r *reader, _ *onnx.Node, args []value) ([]value, error) {
 	x, err := one(args)
 	if err != nil {
@@ -84,7 +84,7 @@ func readClip(r *reader, _ *onnx.Node, args []value) ([]value, error) {
 			return nil, err
 		}
 	}
-	if !math.IsInf(hi, 0) { // min(x, hi) = -max(-x, -hi)
+	if !math.IsInf(hi, 0) {
 		if x, err = r.negative(x, size); err != nil {
 			return nil, err
 		}

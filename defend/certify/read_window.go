@@ -76,6 +76,9 @@ func window(n *onnx.Node, x value, kernel []int) (grid, error) {
 		}
 		g.out[to] = room/g.stride[to] + 1
 	}
+	if x.shape[1] < 1 || count([]int{x.shape[1], g.out[0], g.out[1], g.k[0], g.k[1]}) > maxDense {
+		return g, errors.New("its windows are too large together")
+	}
 	return g, nil
 }
 
@@ -169,9 +172,6 @@ func readMaxPool(r *reader, n *onnx.Node, args []value) ([]value, error) {
 	}
 	shape := g.over(x, x.shape[1])
 	size, place, plane := count(shape), g.out[0]*g.out[1], g.in[0]*g.in[1]
-	if g.k[0]*g.k[1] > maxTotal/size {
-		return nil, errors.New("its windows are too large")
-	}
 	windows := make([][]int32, size)
 	one := conv{grid: g, groups: 1, cin: 1, cout: 1}
 	one.sites(func(at, from, stride, count int) {
