@@ -148,7 +148,7 @@ func at(v []float64, n int) *C.double {
 }
 
 // multiply is where bounds spend most of their time. It is written in C
-// because Go does not vectorise, and takes a twentieth of it so.
+// because Go does not vectorise.
 func multiply(c, a []float64, b columns, rows int, add bool) {
 	if rows == 0 || b.k == 0 || b.n == 0 {
 		multiplyPlain(c, a, b, rows, add)
