@@ -143,6 +143,10 @@ type ThreatResult struct {
 	// Proved counts the robust samples of which it was proved that no point of
 	// the ball is classified wrongly.
 	Proved int `json:"proved,omitempty"`
+	// CertifiedAccuracy is the share of all samples that were classified
+	// correctly and proved to stay so: the robust accuracy lies between it and
+	// RobustAccuracy. It is absent where no certificate was asked for.
+	CertifiedAccuracy *float64 `json:"certified_accuracy,omitempty"`
 	// Features says, of a table, which features the attacks changed, the most
 	// often changed first.
 	Features []FeatureResult `json:"features,omitempty"`

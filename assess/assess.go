@@ -25,6 +25,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/attack/evasion"
+	"github.com/redoubt-ml/redoubt/defend/certify"
 	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
@@ -45,6 +46,8 @@ type Target struct {
 	Discrete []string
 	// Imitate trains a network of the target's shape on samples and the
 	// target's answers to them; nil where that cannot be done.
+	// Network reads the target for certificates; nil where there is no graph.
+	Network func() (*certify.Network, error)
 	Imitate func(ctx context.Context, x *tensor.Tensor, answers []int) (*model.Local, error)
 	// Integer is set where the model takes whole numbers.
 	Integer bool
@@ -71,6 +74,7 @@ func Local(m *model.Local) Target {
 		Why:     why,
 		Sample:  m.Sample(),
 		Classes: m.Classes(),
+		Network: func() (*certify.Network, error) { return certify.Read(m.Prepared()) },
 		Imitate: imitation(m.Runtime(), m.Sample(), m.Classes()),
 		Info: redoubt.ModelInfo{
 			Access: access.String(), Input: m.Sample(), Classes: m.Classes(), Characteristics: characteristics(m),
@@ -95,7 +99,10 @@ type Config struct {
 	Batch   int // most samples that a worker holds at once; 0 means 100
 	// Checks is how much to doubt; the zero value is FullChecks.
 	Checks Checks
-	Gates  []Gate
+	// Certify is how long to look for a proof, for each sample that stands, that
+	// nothing breaks it; 0 looks for none.
+	Certify time.Duration
+	Gates   []Gate
 	// Journal keeps what was finished so that a run can resume; nil keeps
 	// nothing.
 	Journal *Journal
@@ -192,6 +199,9 @@ type driver struct {
 	draws    int
 	straight bool
 
+	net    *certify.Network // nil if there is none
+	unread bool             // set once reading was tried
+
 	imitated  bool
 	surrogate *model.Local // nil if there is none
 }
@@ -202,10 +212,12 @@ type threat struct {
 	norm     evasion.Norm
 	eps      float64
 	outcomes map[int]*Outcome
-	proved   map[int]bool // rows of which it is proved that nothing breaks them
-	attacks  []redoubt.AttackResult
-	flags    []redoubt.Flag
-	smaller  *threat // the radius before in the same norm, if any
+	// certified is set when proofs were tried of all that stand.
+	certified bool
+	proved    map[int]bool // rows of which it is proved that nothing breaks them
+	attacks   []redoubt.AttackResult
+	flags     []redoubt.Flag
+	smaller   *threat // the radius before in the same norm, if any
 }
 
 // Outcome is how a sample fell.

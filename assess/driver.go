@@ -140,6 +140,9 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 		for _, r := range t.missed() {
 			t.outcomes[r] = before.outcomes[r]
 		}
+		if err := d.certify(ctx, t); err != nil {
+			return err
+		}
 		d.results = append(d.results, t)
 		before = t
 	}

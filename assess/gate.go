@@ -40,9 +40,9 @@ func ParseGate(expr string) (Gate, error) {
 		if g.Norm != "" {
 			return bad(g.Metric + " does not depend on a threat model")
 		}
-	case "robust_accuracy", "attack_success_rate", "robustness_score":
+	case "robust_accuracy", "attack_success_rate", "robustness_score", "certified_accuracy":
 	default:
-		return bad("no metric " + strconv.Quote(g.Metric) + ", want clean_accuracy, robust_accuracy, attack_success_rate, robustness_score or trustworthy")
+		return bad("no metric " + strconv.Quote(g.Metric) + ", want clean_accuracy, robust_accuracy, attack_success_rate, robustness_score, certified_accuracy or trustworthy")
 	}
 	var err error
 	if m[3] != "" {
@@ -86,8 +86,15 @@ func (g Gate) value(a *redoubt.Assessment) (float64, error) {
 		if g.Norm != "" && (t.Norm != g.Norm || math.Abs(t.Eps-g.Eps) > 1e-9*math.Max(1, g.Eps)) {
 			continue
 		}
+		certified := 0.0
+		if t.CertifiedAccuracy != nil {
+			certified = *t.CertifiedAccuracy
+		} else if g.Metric == "certified_accuracy" {
+			return 0, fmt.Errorf("gate %q: no proof was tried under %s@%g: give --certify the seconds for each sample", g.Expr, t.Norm, t.Eps)
+		}
 		v := map[string]float64{
-			"robust_accuracy": t.RobustAccuracy, "attack_success_rate": t.AttackSuccessRate, "robustness_score": t.RobustnessScore,
+			"certified_accuracy": certified,
+			"robust_accuracy":    t.RobustAccuracy, "attack_success_rate": t.AttackSuccessRate, "robustness_score": t.RobustnessScore,
 		}[g.Metric]
 		higherIsWorse := g.Metric == "attack_success_rate"
 		if !found || (v > worst) == higherIsWorse {

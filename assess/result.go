@@ -41,6 +41,10 @@ func (d *driver) result() *redoubt.Assessment {
 			Features:    featuresOf(t),
 			Reliability: verdict(d.flagsOf(t)),
 		}
+		if t.certified {
+			certified := float64(len(t.proved)) / float64(n)
+			r.CertifiedAccuracy = &certified
+		}
 		if len(d.correct) > 0 {
 			r.AttackSuccessRate = float64(len(t.outcomes)) / float64(len(d.correct))
 		}

@@ -304,6 +304,8 @@ func (d *driver) flagsOf(t *threat) []redoubt.Flag {
 		flags = slices.DeleteFunc(flags, func(f redoubt.Flag) bool { return f.ID == "no-gradients" })
 	}
 	switch {
+	case t.certified:
+		flags = append(flags, d.bracket(t))
 	case d.target.Access == model.WhiteBox || len(t.proved) == 0 && len(standing) > 0:
 	case len(standing) == 0:
 		flags = append(flags, redoubt.Flag{ID: "nothing-stands", Verdict: redoubt.Trustworthy,

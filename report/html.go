@@ -21,17 +21,18 @@ var pageStyle string
 // page is what the template sees.
 type page struct {
 	*redoubt.Assessment
-	Style    template.CSS
-	Verdict  verdict
-	Worst    *redoubt.ThreatResult
-	Charts   []chart
-	Strips   []strip
-	Changes  []change
-	Left     int // examples not shown
-	Facts    [][2]string
-	Findings []redoubt.Finding
-	Doubts   []doubt
-	Attacks  bool
+	Style     template.CSS
+	Verdict   verdict
+	Worst     *redoubt.ThreatResult
+	Certified bool
+	Charts    []chart
+	Strips    []strip
+	Changes   []change
+	Left      int // examples not shown
+	Facts     [][2]string
+	Findings  []redoubt.Finding
+	Doubts    []doubt
+	Attacks   bool
 }
 
 // doubt is a flag and the threat models that raised it with these words.
@@ -48,7 +49,7 @@ func HTML(w io.Writer, a *redoubt.Assessment) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"pct": pct, "span": span, "num": num, "base": path.Base, "norm": normName, "tone": gradeTone,
 		"whole": func(n any) string { return whole(asInt64(n)) }, "threat": func(t redoubt.ThreatResult) string { return threatName(&t) },
-		"distortion": distortion, "changed": changed, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
+		"distortion": distortion, "certified": func(t redoubt.ThreatResult) string { return certified(&t) }, "changed": changed, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
 		"class": func(c redoubt.ClassResult) string { return classLabel(a, c) },
 		"falls": func(c redoubt.ClassResult) string { return falls(a, c) },
 		"secs":  func(v float64) string { return fmt.Sprintf("%.1f", v) },
@@ -58,7 +59,7 @@ func HTML(w io.Writer, a *redoubt.Assessment) error {
 	if err != nil {
 		return fmt.Errorf("parse report page: %w", err)
 	}
-	p := page{Assessment: a, Style: template.CSS(pageStyle), Verdict: judge(a), Worst: worstThreat(a), Charts: charts(a),
+	p := page{Assessment: a, Style: template.CSS(pageStyle), Verdict: judge(a), Worst: worstThreat(a), Certified: hasCertificate(a), Charts: charts(a),
 		Facts: facts(a.Model.Characteristics), Findings: bySeverity(a.Findings), Doubts: doubts(a)}
 	p.Strips, p.Changes, p.Left = examples(a)
 	for i := range a.Threats {

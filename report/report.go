@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -195,4 +196,16 @@ func count(n int, noun string) string {
 		noun += "s"
 	}
 	return whole(int64(n)) + " " + noun
+}
+
+// hasCertificate reports whether proofs were asked for.
+func hasCertificate(a *redoubt.Assessment) bool {
+	return slices.ContainsFunc(a.Threats, func(t redoubt.ThreatResult) bool { return t.CertifiedAccuracy != nil })
+}
+
+func certified(t *redoubt.ThreatResult) string {
+	if t.CertifiedAccuracy == nil {
+		return "–"
+	}
+	return pct(*t.CertifiedAccuracy)
 }

@@ -102,13 +102,21 @@ func (t *text) threats(a *redoubt.Assessment) {
 	t.heading("Robust accuracy by threat model")
 	var rows [][]string
 	var tones []string
+	align, heads := "lrrrrr", []string{"", "robust", "95 % interval", "of all", "success", "of right"}
+	if hasCertificate(a) {
+		align, heads = align+"r", append(heads, "certified")
+	}
 	for i := range a.Threats {
 		r := &a.Threats[i]
-		rows = append(rows, []string{threatName(r), pct(r.RobustAccuracy), span(r.CI95),
-			fmt.Sprintf("%d/%d", r.Robust, r.N), pct(r.AttackSuccessRate), fmt.Sprintf("%d/%d", r.Correct-r.Robust, r.Correct), r.Reliability.Verdict})
+		row := []string{threatName(r), pct(r.RobustAccuracy), span(r.CI95),
+			fmt.Sprintf("%d/%d", r.Robust, r.N), pct(r.AttackSuccessRate), fmt.Sprintf("%d/%d", r.Correct-r.Robust, r.Correct)}
+		if hasCertificate(a) {
+			row = append(row, certified(r))
+		}
+		rows = append(rows, append(row, r.Reliability.Verdict))
 		tones = append(tones, gradeTone(r.Reliability.Verdict))
 	}
-	t.table("lrrrrrl", []string{"", "robust", "95 % interval", "of all", "success", "of right", "measurement"}, rows, tones)
+	t.table(align+"l", append(heads, "measurement"), rows, tones)
 }
 
 func (t *text) attacks(a *redoubt.Assessment) {

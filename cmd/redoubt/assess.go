@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,6 +40,7 @@ type assessFlags struct {
 	Limit, Batch        int
 	Seed                uint64
 	Checks              string
+	Certify             float64
 
 	threads int
 	gates   []string
@@ -93,6 +95,7 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 	fl.IntVar(&f.threads, "threads", runtime.NumCPU(), "threads; they do not change the result")
 	fl.IntVar(&f.Batch, "batch", 100, "most samples attacked together by a thread")
 	fl.StringVar(&f.Checks, "checks", "full", "doubt the result: full, or off")
+	fl.Float64Var(&f.Certify, "certify", 0, "seconds to look for a proof, for each sample that stands, that nothing breaks it (networks of affine maps and ReLUs; linf, l2, l1)")
 	fl.StringArrayVar(&f.gates, "gate", nil, "condition to hold, such as 'robust_accuracy[linf@0.3]>=0.5' (repeatable)")
 	fl.StringVar(&f.resume, "resume", "", "journal to keep, and to go on from after an interruption")
 	fl.StringVar(&f.samples, "samples", "", "write each sample's outcome to this JSON Lines file")
@@ -185,6 +188,10 @@ func (f *assessFlags) config() (assess.Config, error) {
 	if f.threads < 1 || f.Batch < 1 || f.Step < 0 {
 		return cfg, errors.New("--threads and --batch start at 1, --step-size at 0")
 	}
+	if f.Certify < 0 {
+		return cfg, fmt.Errorf("--certify is %v: want seconds, from 0", f.Certify)
+	}
+	cfg.Certify = time.Duration(f.Certify * float64(time.Second))
 	switch f.Checks {
 	case "full":
 	case "off":
