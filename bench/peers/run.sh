@@ -1,5 +1,6 @@
 #!/bin/sh
-# Times PGD-40 in ART, Foolbox, torchattacks, adv-lib and Redoubt.
+# Times PGD-40 in ART, Foolbox, torchattacks, adv-lib and Redoubt, and then
+# attacks of other kinds in those that have them.
 #
 #   bench/peers/run.sh [DATA [REDOUBT]]
 #
@@ -8,6 +9,8 @@
 # default bin/redoubt; where there is none, only the peers run.
 # PEERS_VENV names a virtual environment to keep between runs (the first
 # installation downloads gigabytes); without it a throw-away one is made.
+# PEERS_AUTOATTACK names a checkout of fra31/auto-attack, which no package index
+# carries; without it AutoAttack has no peer.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,7 +32,7 @@ if [ -z "$venv" ]; then
 fi
 if [ ! -x "$venv/bin/python" ] || ! "$venv/bin/python" -c 'import art, foolbox, torchattacks, adv_lib, onnx' 2>/dev/null; then
 	python3 -m venv "$venv"
-	"$venv/bin/pip" install --quiet --requirement "$here/requirements.txt" >&2
+	PIP_CONSTRAINT=$here/build.txt "$venv/bin/pip" install --quiet --requirement "$here/requirements.txt" >&2
 fi
 
 for threads in 1 2; do
@@ -41,3 +44,9 @@ for threads in 1 2; do
 		--labels "$data/mnist/t10k-labels-idx1-ubyte.gz" \
 		--threads $threads ${redoubt:+--redoubt "$redoubt"}
 done | "$venv/bin/python" "$here/table.py"
+
+if [ -n "$redoubt" ]; then
+	echo
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 PYTHONPATH=${PEERS_AUTOATTACK:-} "$venv/bin/python" "$here/suite.py" \
+		--data "$data" --redoubt "$redoubt" --threads 2 | "$venv/bin/python" "$here/suite_table.py"
+fi
