@@ -3,6 +3,7 @@ package evasion_test
 import (
 	"context"
 	"encoding/csv"
+	"flag"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -156,6 +157,8 @@ func fooled(t testing.TB, m model.Scores, b *evasion.Batch, x *tensor.Tensor) []
 	return out
 }
 
+var thorough = flag.Bool("thorough", false, "measure Carlini and Wagner's attack on every network, which takes minutes")
+
 // slow are networks that would take most of the time of these tests.
 var slow = []string{"cifar10_cnn_biasfield_base.onnx.gz", "resnet_3b2_bn_mixup_adv_4.0_bs128_lr-1.onnx.gz"}
 
@@ -184,6 +187,16 @@ func TestMinimalDistances(t *testing.T) {
 			t.Logf("ddn %.4f, fmn %.4f", d, f)
 			if min(d, f) > deepfool || max(d, f) > 1.05*deepfool {
 				t.Errorf("ddn needs %.4f and fmn %.4f, deepfool %.4f: want one no more, and none a twentieth more", d, f, deepfool)
+			}
+			if !*thorough {
+				return
+			}
+			cw := medianDistance(t, evasion.CarliniWagner{}, l, b)
+			t.Logf("cw %.4f", cw)
+			// On the backdoored network it ends at another class, a hundredth
+			// further.
+			if cw > 1.01*deepfool {
+				t.Errorf("cw needs %.4f, deepfool %.4f: want at most a hundredth more", cw, deepfool)
 			}
 		})
 	}
@@ -218,23 +231,23 @@ func TestDistancesOfPeers(t *testing.T) {
 }
 
 // The slow attacks, on a few images: Carlini and Wagner's is as good as DDN,
-// and labels alone give HopSkipJump at most twice the distance, for 5,000
+// and labels alone give HopSkipJump at most half again the distance, for 5,000
 // answers a sample and not one more.
 func TestSlowDistances(t *testing.T) {
 	l := network(t, "mnist_cnn_std_s1.onnx", "none")
 	b := correct(t, l, "mnist", 10)
 	best := medianDistance(t, evasion.DDN{}, l, b)
-	got := medianDistance(t, evasion.CarliniWagner{Steps: 200, Searches: 6, First: 1, Rate: 0.05}, l, b)
-	t.Logf("ddn %.4f, cw %.4f", best, got)
-	if got > 1.03*best {
-		t.Errorf("cw needs %.4f, ddn %.4f: want at most 1.03 times as much", got, best)
+	cw := medianDistance(t, evasion.CarliniWagner{Steps: 200, Searches: 6, First: 1, Rate: 0.05}, l, b)
+	t.Logf("ddn %.4f, cw %.4f", best, cw)
+	if cw > 1.03*best {
+		t.Errorf("cw needs %.4f, ddn %.4f: want at most 1.03 times as much", cw, best)
 	}
 	const queries = 5000
 	tally := model.Tally{Budget: int64(queries*len(b.Labels) + len(b.Labels))} // the last look is the test's
-	got = medianDistance(t, evasion.HopSkipJump{Queries: queries}, model.Count(l, &tally), b)
+	got := medianDistance(t, evasion.HopSkipJump{Queries: queries}, model.Count(l, &tally), b)
 	t.Logf("hopskipjump %.4f", got)
-	if got > 2*best {
-		t.Errorf("hopskipjump needs %.4f, ddn %.4f: want at most twice as much", got, best)
+	if got > 1.5*cw {
+		t.Errorf("hopskipjump needs %.4f, cw %.4f: want at most 1.5 times as much", got, cw)
 	}
 }
 
