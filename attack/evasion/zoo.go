@@ -85,6 +85,9 @@ func (a ZOO) search(found *nearest, row int, ask ask, unit float64) {
 			return
 		}
 		won = found.offer(row, x, z.Row(0)) || won
+		for i := range 2 * len(chosen) { // looking may succeed where the path has not yet
+			found.offer(row, points[(1+i)*n:(2+i)*n], z.Row(1+i))
+		}
 		if found.size[row] == 0 || a.Within && found.size[row] <= b.Eps[row] {
 			return
 		}

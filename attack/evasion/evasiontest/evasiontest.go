@@ -52,6 +52,7 @@ func Check(t *testing.T, spec *evasion.Spec, settings evasion.Settings) {
 			t.Run("beats noise", c.beatsNoise)
 			t.Run("reaches targets", c.reachesTargets)
 			t.Run("keeps each sample's own radius", c.ownRadius)
+			t.Run("returns what succeeded on the way", c.keepsSuccess)
 			t.Run("survives a model that fails", c.passesErrors)
 		})
 	}
@@ -238,6 +239,50 @@ func (c check) ownRadius(t *testing.T) {
 	for i := range samples {
 		if d := size(c.norm.Name(), x.Row(i), b.X.Row(i)); i%2 == 1 && d > 1e-6 {
 			t.Errorf("sample %d moved %v, allowed %v", i, d, b.Eps[i])
+		}
+	}
+}
+
+// witness notes which samples an attack has seen fooled inside their ball.
+type witness struct {
+	*Curved
+	c    check
+	b    *evasion.Batch
+	seen []bool
+}
+
+func (w witness) note(x, z *tensor.Tensor) {
+	for i := range x.Rows() {
+		for s, y := range w.b.Labels {
+			if tensor.ArgMax(z.Row(i)) != y && size(w.c.norm.Name(), x.Row(i), w.b.X.Row(s)) <= w.b.Eps[s] {
+				w.seen[s] = true
+			}
+		}
+	}
+}
+
+func (w witness) Scores(ctx context.Context, x *tensor.Tensor) (*tensor.Tensor, error) {
+	z, err := w.Curved.Scores(ctx, x)
+	w.note(x, z)
+	return z, err
+}
+
+func (w witness) Gradient(ctx context.Context, x *tensor.Tensor, obj *model.Objective) (*tensor.Tensor, *tensor.Tensor, error) {
+	z, g, err := w.Curved.Gradient(ctx, x, obj)
+	w.note(x, z)
+	return z, g, err
+}
+
+// keepsSuccess is against silent success (Pintor et al. 2022): an attack that
+// has seen a point of the ball fool the model returns one that does.
+func (c check) keepsSuccess(t *testing.T) {
+	b := c.batch()
+	w := witness{c.m, c, b, make([]bool, samples)}
+	x := c.perturb(t, w, b)
+	z := c.m.scores(x)
+	for i, seen := range w.seen {
+		if seen && tensor.ArgMax(z.Row(i)) == b.Labels[i] {
+			t.Errorf("sample %d was seen to be fooled inside its ball, and what is returned does not fool the model", i)
 		}
 	}
 }
