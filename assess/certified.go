@@ -3,6 +3,7 @@ package assess
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,10 @@ func (d *driver) certify(ctx context.Context, t *threat) error {
 	open := slices.DeleteFunc(d.standing(t), func(r int) bool { return t.proved[r] })
 	if len(open) == 0 && len(t.proved) > 0 {
 		return nil // an attack has proved all that stand, as those on trees do
+	}
+	if d.units != nil && t.norm != evasion.Linf {
+		t.flags = append(t.flags, uncertified("in units of a table's columns there are certificates in linf only"))
+		return nil
 	}
 	n, err := d.network()
 	if n == nil || err != nil {
@@ -105,8 +110,7 @@ func (d *driver) prove(ctx context.Context, n *certify.Network, t *threat, rows 
 		wg.Go(func() {
 			for r := range next {
 				limited, stop := context.WithTimeout(ctx, each)
-				ball := certify.Ball{X: d.set.X.Row(r), Norm: t.norm, Eps: t.eps, Box: d.cfg.Box}
-				ok, err := n.Robust(limited, ball, d.set.Y[r], certify.Options{Threads: 1})
+				ok, err := n.Robust(limited, d.ball(t, r), d.set.Y[r], certify.Options{Threads: 1})
 				stop()
 				if err != nil {
 					cancel(err)
@@ -133,6 +137,35 @@ feed:
 	wg.Wait()
 	slices.Sort(proved)
 	return proved, context.Cause(ctx)
+}
+
+// ball is what the network may be given in place of a row. The rows of a table
+// are in units of distance, where a ball in Linf is a box in the model's units:
+// as far as each column may go by itself. What linked rules leave out of it
+// stays in.
+func (d *driver) ball(t *threat, row int) certify.Ball {
+	x := d.set.X.Row(row)
+	if d.units == nil {
+		return certify.Ball{X: x, Norm: t.norm, Eps: t.eps, Box: d.cfg.Box}
+	}
+	b := certify.Ball{X: make([]float32, len(x)), Norm: evasion.Linf}
+	d.units.Model(b.X, x)
+	for j, v := range x {
+		// A little more than what rounding can add.
+		room := t.eps * (1 + 1e-6)
+		if c := d.rules.Columns[j]; c.Group >= 0 && room < float64(c.Max)-float64(c.Min) {
+			room = 0 // no category is half chosen
+		}
+		lo, hi := d.rules.Reach(j, v, room)
+		least, most := d.units.At(j, lo), d.units.At(j, hi)
+		if lo < hi {
+			least, most = math.Nextafter32(least, float32(math.Inf(-1))), math.Nextafter32(most, float32(math.Inf(1)))
+		}
+		least, most = min(least, b.X[j]), max(most, b.X[j])
+		b.Box.Lo, b.Box.Hi = append(b.Box.Lo, least), append(b.Box.Hi, most)
+		b.Eps = math.Max(b.Eps, float64(most)-float64(least))
+	}
+	return b
 }
 
 // bracket says how far proof and attack are apart.

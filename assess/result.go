@@ -41,7 +41,7 @@ func (d *driver) result() *redoubt.Assessment {
 			Features:    featuresOf(t),
 			Reliability: verdict(d.flagsOf(t)),
 		}
-		if t.certified {
+		if t.certified || d.cfg.Certify > 0 && len(t.proved) > 0 {
 			certified := float64(len(t.proved)) / float64(n)
 			r.CertifiedAccuracy = &certified
 		}

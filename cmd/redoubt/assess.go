@@ -270,7 +270,11 @@ func parseGates(exprs []string, cfg assess.Config) ([]assess.Gate, error) {
 	planned := &redoubt.Assessment{}
 	for _, n := range cfg.Norms {
 		for _, e := range cfg.Eps {
-			planned.Threats = append(planned.Threats, redoubt.ThreatResult{Norm: n.Name(), Eps: e})
+			t := redoubt.ThreatResult{Norm: n.Name(), Eps: e}
+			if cfg.Certify > 0 {
+				t.CertifiedAccuracy = new(float64)
+			}
+			planned.Threats = append(planned.Threats, t)
 		}
 	}
 	var gates []assess.Gate
