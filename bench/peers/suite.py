@@ -91,11 +91,11 @@ JOBS = [
         "Foolbox": through_foolbox(lambda f: f.DDNAttack(steps=100)),
     }),
     ("Carlini-Wagner, L2, 9 x 200 steps", "mnist_cnn_std_s1", "l2", 1.0, 20, ["--attacks", "cw", "--steps", "200"], {
-        "adv-lib": adv_lib("carlini_wagner_l2", num_binary_search_steps=9, max_iterations=200, learning_rate=0.01),
+        "adv-lib": adv_lib("carlini_wagner_l2", binary_search_steps=9, max_iterations=200, learning_rate=0.01),
         "Foolbox": through_foolbox(lambda f: f.L2CarliniWagnerAttack(binary_search_steps=9, steps=200, stepsize=0.01)),
         "ART": art("CarliniL2Method", max_iter=200, binary_search_steps=9, learning_rate=0.01, batch_size=20, verbose=False),
     }),
-    ("Carlini-Wagner, Linf", "mnist_cnn_std_s1", "linf", 0.08, 10, ["--attacks", "cw-linf"], {
+    ("Carlini-Wagner, Linf", "mnist_cnn_std_s1", "linf", 0.08, 5, ["--attacks", "cw-linf"], {
         "adv-lib": adv_lib("carlini_wagner_linf"),
         "ART": art("CarliniLInfMethod", max_iter=1000, learning_rate=0.005, batch_size=10, verbose=False),
     }),
