@@ -169,23 +169,12 @@ func looksLikeProbabilities(ctx context.Context, rt *ort.Runtime, p *prepared) (
 			return false, err
 		}
 		for _, t := range out {
-			if t.Type != onnx.Float || !sumsToOne(t.Floats()) {
+			if t.Type != onnx.Float || !sumsToOne(t.Floats(), 1e-4) {
 				return false, nil
 			}
 		}
 	}
 	return true, nil
-}
-
-func sumsToOne(row []float32) bool {
-	sum := 0.0
-	for _, v := range row {
-		if !(v >= 0 && v <= 1) {
-			return false
-		}
-		sum += float64(v)
-	}
-	return len(row) == 1 || math.Abs(sum-1) < 1e-4
 }
 
 func tensorLen(dims []int64) int {

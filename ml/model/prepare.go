@@ -303,7 +303,7 @@ func (p *prepared) finish(shape onnx.Shape, cfg Config, probabilities bool) (cla
 // log-probabilities; of a single probability it makes the log-odds. The floor
 // keeps the logarithm finite.
 func (p *prepared) logOf(tail *piece, x string, classes int) string {
-	floor := tail.weight(onnx.FloatTensor("redoubt.floor", []float32{1e-30}))
+	floor := tail.weight(onnx.FloatTensor("redoubt.floor", []float32{leastProbability}))
 	log := func(x, name string) string {
 		return tail.node("Log", []string{tail.node("Max", []string{x, floor}, name+".floored")}, name)
 	}
