@@ -25,7 +25,7 @@ certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/vnnlib; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
 golden: ## rewrite golden files
 	go test . ./report -update

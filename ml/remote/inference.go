@@ -1,0 +1,412 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redoubt-ml/redoubt/ml/tensor"
+)
+
+// Limits on the size of answers, before they are read.
+const (
+	mostMetadata = 1 << 20
+	answerBase   = 1 << 20  // whatever is asked
+	answerRow    = 64 << 10 // more for each sample: 5,000 scores with all their digits
+	mostAnswer   = 64 << 20
+)
+
+func answerLimit(rows int) int64 {
+	return min(answerBase+int64(rows)*answerRow, mostAnswer)
+}
+
+// headerLength is the header of the binary tensor extension: the length of the
+// JSON part. It is sent in the spelling of the specification.
+const headerLength = "Inference-Header-Content-Length"
+
+// errAnswer marks an answer that is not what was asked for.
+var errAnswer = errors.New("not the answer asked for")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errAnswer, fmt.Sprintf(format, args...))
+}
+
+// inference speaks the Open Inference Protocol (KServe's "v2") over REST.
+type inference struct {
+	url           string
+	input, output port
+	binary        bool // tensors travel in binary
+}
+
+// port is an input or an output.
+type port struct {
+	name string
+	kind kind
+}
+
+func (v *inference) String() string {
+	if v.binary {
+		return "Open Inference Protocol, binary tensors"
+	}
+	return "Open Inference Protocol, JSON"
+}
+
+func (v *inference) single() bool { return false }
+
+// inferenceBase is the address up to and including /v2, if the address is that
+// of a model of the protocol: .../v2/models/NAME or .../versions/V.
+func inferenceBase(u *url.URL) (string, bool) {
+	path := u.EscapedPath()
+	at := strings.LastIndex(path, "/v2/models/")
+	if at < 0 {
+		return "", false
+	}
+	parts := strings.Split(path[at+len("/v2/models/"):], "/")
+	if parts[0] == "" || len(parts) != 1 && (len(parts) != 3 || parts[1] != "versions" || parts[2] == "") {
+		return "", false
+	}
+	return u.Scheme + "://" + u.Host + path[:at] + "/v2", true
+}
+
+// metadata is what a server says of a model.
+type metadata struct {
+	Platform string
+	Inputs   []declared
+	Outputs  []declared
+}
+
+type declared struct {
+	Name, Datatype string
+	Shape          []int64
+}
+
+// openInference reads the metadata of server and model.
+func (e *Endpoint) openInference(ctx context.Context, u *url.URL, base string) error {
+	var m metadata
+	if err := e.get(ctx, u.String(), &m); err != nil {
+		return err
+	}
+	v := &inference{url: u.String() + "/infer"}
+	in, err := choose("input", m.Inputs, e.cfg.Input)
+	if err != nil {
+		return fmt.Errorf("%s: %w", u, err)
+	}
+	if v.input, err = in.port(); err == nil && v.input.kind.size == 0 {
+		err = fmt.Errorf("input %q holds words, which cannot be perturbed as numbers", in.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", u, err)
+	}
+	if e.sample, err = in.sample(); err != nil {
+		return fmt.Errorf("%s: %w", u, err)
+	}
+	if len(in.Shape) > 0 && in.Shape[0] == 1 {
+		e.limit = 1
+	}
+	if v.output, err = chooseOutput(m.Outputs, e.cfg.Output); err != nil {
+		return fmt.Errorf("%s: %w", u, err)
+	}
+	var server struct{ Extensions []string }
+	if err := e.get(ctx, base, &server); err != nil {
+		var r *refusal
+		if !errors.As(err, &r) {
+			return err
+		}
+		// The server's own metadata are for those who run it; the model's suffice.
+	}
+	v.binary = v.input.kind.binaryOnly || slices.ContainsFunc(server.Extensions, func(s string) bool {
+		return strings.HasPrefix(s, "binary_tensor")
+	})
+	e.wire, e.about = v, v.String()
+	return nil
+}
+
+// get reads a document about server or model.
+func (e *Endpoint) get(ctx context.Context, address string, into any) error {
+	r, err := e.client.do(ctx, &call{method: http.MethodGet, url: address, limit: mostMetadata})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(r.body, into); err != nil {
+		return fmt.Errorf("read the metadata at %s: %w", address, err)
+	}
+	return nil
+}
+
+// choose finds the input. A server that declares none takes what it is given.
+func choose(what string, ports []declared, want string) (declared, error) {
+	if len(ports) == 0 && want != "" {
+		return declared{Name: want, Datatype: "FP32"}, nil
+	}
+	if len(ports) == 0 {
+		return declared{}, fmt.Errorf("the server declares no %s: name it with --%s", what, what)
+	}
+	var names []string
+	for _, p := range ports {
+		if names = append(names, excerpt(p.Name)); p.Name == want || want == "" && len(ports) == 1 {
+			if len(ports) > 1 {
+				return p, fmt.Errorf("the model has %d inputs; attacks need one input and no others to fill", len(ports))
+			}
+			return p, nil
+		}
+	}
+	if want == "" {
+		return declared{}, fmt.Errorf("the model has %d inputs (%s), attacks need one", len(ports), strings.Join(names, ", "))
+	}
+	return declared{}, fmt.Errorf("the model has no %s %q, only %s", what, want, strings.Join(names, ", "))
+}
+
+// chooseOutput takes the wanted output, else the first of floats, else the
+// first.
+func chooseOutput(ports []declared, want string) (port, error) {
+	if want == "" {
+		for _, p := range ports {
+			if out, err := p.port(); err == nil && out.kind.float {
+				return out, nil
+			}
+		}
+		if len(ports) > 0 {
+			return ports[0].port()
+		}
+		return port{}, nil // whatever comes first
+	}
+	if len(ports) == 0 {
+		return port{name: want}, nil
+	}
+	var names []string
+	for _, p := range ports {
+		if names = append(names, excerpt(p.Name)); p.Name == want {
+			return p.port()
+		}
+	}
+	return port{}, fmt.Errorf("the model has no output %q, only %s", want, strings.Join(names, ", "))
+}
+
+func (d declared) port() (port, error) {
+	k, err := kindOf(d.Datatype)
+	if err != nil {
+		return port{}, fmt.Errorf("%q: %w", excerpt(d.Name), err)
+	}
+	return port{d.Name, k}, nil
+}
+
+// sample is the declared shape without the batch; nil if none is declared.
+func (d declared) sample() ([]int64, error) {
+	if len(d.Shape) == 0 {
+		return nil, nil
+	}
+	if d.Shape[0] > 1 {
+		return nil, fmt.Errorf("input %q takes exactly %d samples at a time: serve the model with a free batch dimension", excerpt(d.Name), d.Shape[0])
+	}
+	elements := int64(1)
+	for _, n := range d.Shape[1:] {
+		if n == 0 || n < -1 || n > math.MaxInt32 || elements > math.MaxInt32/max(n, 1) {
+			return nil, fmt.Errorf("input %q declares the shape %v, which no sample has", excerpt(d.Name), d.Shape)
+		}
+		elements *= max(n, 1)
+	}
+	return slices.Clone(d.Shape[1:]), nil
+}
+
+// Parts of the protocol's documents. In parameters, a pointer tells absent from
+// zero.
+type (
+	wireRequest struct {
+		Inputs  []wireTensor `json:"inputs"`
+		Outputs []wireTensor `json:"outputs,omitempty"`
+	}
+	wireTensor struct {
+		Name       string          `json:"name"`
+		Shape      []int64         `json:"shape,omitempty"`
+		Datatype   string          `json:"datatype,omitempty"`
+		Parameters *wireParameters `json:"parameters,omitempty"`
+		Data       json.RawMessage `json:"data,omitempty"`
+	}
+	wireParameters struct {
+		Binary *bool  `json:"binary_data,omitempty"`
+		Size   *int64 `json:"binary_data_size,omitempty"`
+	}
+)
+
+// call implements wire.
+func (v *inference) call(x *tensor.Tensor) (*call, error) {
+	in := wireTensor{Name: v.input.name, Datatype: v.input.kind.name}
+	for _, d := range x.Shape {
+		in.Shape = append(in.Shape, int64(d))
+	}
+	raw, err := v.input.encode(x, v.binary)
+	if err != nil {
+		return nil, err
+	}
+	out := wireTensor{Name: v.output.name}
+	if v.binary {
+		yes, size := true, int64(len(raw))
+		in.Parameters, out.Parameters = &wireParameters{Size: &size}, &wireParameters{Binary: &yes}
+	} else {
+		in.Data = raw
+	}
+	request := wireRequest{Inputs: []wireTensor{in}}
+	if out.Name != "" {
+		request.Outputs = []wireTensor{out}
+	}
+	q := &call{method: http.MethodPost, url: v.url, rows: x.Rows(), limit: answerLimit(x.Rows())}
+	if q.body, err = json.Marshal(request); err != nil {
+		return nil, err
+	}
+	if !v.binary {
+		q.header = map[string]string{"Content-Type": "application/json"}
+		return q, nil
+	}
+	q.header = map[string]string{"Content-Type": "application/octet-stream", headerLength: strconv.Itoa(len(q.body))}
+	q.body = append(q.body, raw...)
+	return q, nil
+}
+
+// encode is a tensor in the form that the server takes.
+func (p port) encode(x *tensor.Tensor, binary bool) ([]byte, error) {
+	if err := finite(x); err != nil {
+		return nil, err
+	}
+	var b []byte
+	for i, v := range x.Data {
+		switch {
+		case binary:
+			b = p.kind.appendBinary(b, v)
+		case i == 0:
+			b = p.kind.appendJSON(append(b, '['), v)
+		default:
+			b = p.kind.appendJSON(append(b, ','), v)
+		}
+	}
+	if !binary {
+		b = append(b, ']')
+	}
+	return b, nil
+}
+
+// finite refuses what JSON has no form for, and no model was made for.
+func finite(x *tensor.Tensor) error {
+	for _, v := range x.Data {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return fmt.Errorf("a sample holds %v, which cannot be sent", v)
+		}
+	}
+	return nil
+}
+
+// read implements wire.
+func (v *inference) read(r *reply, n int) (*answer, error) {
+	head, tail := r.body, []byte(nil)
+	if s := r.header.Get(headerLength); s != "" {
+		size, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || size < 0 || size > int64(len(r.body)) {
+			return nil, malformed("the header %s is %q, the body has %d bytes", headerLength, excerpt(s), len(r.body))
+		}
+		head, tail = r.body[:size], r.body[size:]
+	}
+	var doc struct{ Outputs []wireTensor }
+	if err := json.Unmarshal(head, &doc); err != nil {
+		return nil, malformed("%v", err)
+	}
+	for _, t := range doc.Outputs {
+		part, err := t.cut(&tail)
+		if err != nil {
+			return nil, err
+		}
+		if v.output.name == "" || t.Name == v.output.name {
+			return t.answer(part, n)
+		}
+	}
+	return nil, malformed("no output %q among %d outputs", v.output.name, len(doc.Outputs))
+}
+
+// cut takes the tensor's bytes, if it has any, off the binary part of an answer.
+func (t *wireTensor) cut(tail *[]byte) ([]byte, error) {
+	if t.Parameters == nil || t.Parameters.Size == nil {
+		return nil, nil
+	}
+	size := *t.Parameters.Size
+	if size < 0 || size > int64(len(*tail)) {
+		return nil, malformed("output %q claims %d bytes, %d are left", excerpt(t.Name), size, len(*tail))
+	}
+	part := (*tail)[:size:size]
+	*tail = (*tail)[size:]
+	return part, nil
+}
+
+// answer checks the tensor against the samples that were asked about.
+func (t *wireTensor) answer(raw []byte, n int) (*answer, error) {
+	k, err := kindOf(t.Datatype)
+	if err != nil {
+		return nil, malformed("output %q: %v", excerpt(t.Name), err)
+	}
+	elements := int64(1)
+	for _, d := range t.Shape {
+		if d < 0 || d > mostAnswer || elements*d > mostAnswer {
+			return nil, malformed("output %q has the shape %v", excerpt(t.Name), t.Shape)
+		}
+		elements *= d
+	}
+	if len(t.Shape) == 0 || t.Shape[0] != int64(n) {
+		return nil, malformed("output %q has the shape %v for %d samples", excerpt(t.Name), t.Shape, n)
+	}
+	var v *values
+	if raw != nil {
+		v, err = k.split(raw)
+	} else {
+		v, err = flat(t.Data)
+	}
+	if err != nil {
+		return nil, malformed("output %q: %v", excerpt(t.Name), err)
+	}
+	if got := int64(len(v.numbers) + len(v.words)); got != elements {
+		return nil, malformed("output %q has the shape %v and %d elements", excerpt(t.Name), t.Shape, got)
+	}
+	v.fraction = !k.integer
+	return v.answer(n)
+}
+
+// split reads the elements of a binary tensor.
+func (k kind) split(raw []byte) (*values, error) {
+	v := &values{}
+	if k.size > 0 {
+		if len(raw)%k.size != 0 {
+			return nil, fmt.Errorf("%d bytes are no whole number of elements of %d", len(raw), k.size)
+		}
+		for part := range slices.Chunk(raw, k.size) {
+			v.numbers = append(v.numbers, k.number(part))
+		}
+		return v, nil
+	}
+	for r := bytes.NewBuffer(raw); r.Len() > 0; {
+		size := r.Next(4)
+		if len(size) < 4 || int64(binary.LittleEndian.Uint32(size)) > int64(r.Len()) {
+			return nil, errors.New("a word reaches beyond the end")
+		}
+		v.words = append(v.words, string(r.Next(int(binary.LittleEndian.Uint32(size)))))
+	}
+	return v, nil
+}
+
+// answer shares the values out among n samples.
+func (v *values) answer(n int) (*answer, error) {
+	if len(v.words) > 0 {
+		if len(v.words) != n {
+			return nil, malformed("%d words for %d samples", len(v.words), n)
+		}
+		return &answer{words: v.words}, nil
+	}
+	if len(v.numbers) == 0 || len(v.numbers)%n != 0 {
+		return nil, malformed("%d numbers for %d samples", len(v.numbers), n)
+	}
+	return &answer{scores: tensor.Of(v.numbers, n, len(v.numbers)/n), whole: !v.fraction}, nil
+}
