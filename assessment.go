@@ -86,8 +86,31 @@ type ModelInfo struct {
 	Access  string `json:"access"`
 	Input   []int  `json:"input_shape,omitempty"` // of one sample
 	Classes int    `json:"classes,omitempty"`
+	// Remote is set for a model behind an address; SHA256 is then empty,
+	// because nobody here has seen its bytes.
+	Remote *Remote `json:"remote,omitempty"`
 	// Characteristics are the model's robustness characteristics.
 	Characteristics Characteristics `json:"characteristics"`
+}
+
+// Remote says by whose leave an endpoint was attacked, and what it was asked.
+type Remote struct {
+	Protocol string `json:"protocol"`
+	// Authorisation is the statement with which the run was started: who
+	// allowed it.
+	Authorisation string `json:"authorisation"`
+	// Budget is the most samples that might be put to the endpoint, and Rate
+	// the most in a second; 0 means that there was no limit.
+	Budget int64   `json:"query_budget"`
+	Rate   float64 `json:"rate"`
+	// BudgetSpent is set when the run ended because nothing was left.
+	BudgetSpent bool `json:"budget_spent"`
+	// Queries counts the samples put to the endpoint, those sent again
+	// included and those refused not.
+	Queries  int64 `json:"queries"`
+	Requests int64 `json:"requests"` // sent, of every kind
+	Refused  int64 `json:"refused"`  // requests answered with status 4xx
+	Retried  int64 `json:"retried"`  // requests sent again after a failure
 }
 
 // Characteristics are facts about a model's structure that bear on its

@@ -44,6 +44,9 @@ type Target struct {
 	// Discrete names the operators through which no gradient passes and that
 	// [model.Straight] goes through.
 	Discrete []string
+	// Metered is set where each answer costs somebody something: checks then look
+	// at fewer samples.
+	Metered bool
 	// Imitate trains a network of the target's shape on samples and the
 	// target's answers to them; nil where that cannot be done.
 	// Network reads the target for certificates; nil where there is no graph.
@@ -125,8 +128,12 @@ const (
 // AutoAttack. With gradients it is PGD and Auto-PGD on objectives with and
 // without a vanishing gradient, in L0 sigma-zero, then attacks without
 // gradients; of trees the exact search and what needs scores; of whole numbers
-// the coordinate search. Tables are searched feature by feature too.
+// the coordinate search. Tables are searched feature by feature too. Where each
+// answer costs, it is [Blind].
 func Fast(target Target, table bool) []*evasion.Spec {
+	if target.Metered {
+		return Blind(target.Access, table)
+	}
 	var names []string
 	switch {
 	case target.Access == model.WhiteBox:
@@ -148,8 +155,9 @@ func Fast(target Target, table bool) []*evasion.Spec {
 	return specs
 }
 
-// Run assesses the target. It returns what it has when the context ends, with
-// the context's error.
+// Run assesses the target. When the target's query budget is spent, there is no
+// error: the threat model under way and those to come are flagged
+// "budget-spent". A budget that does not reach the first attack is an error.
 func Run(ctx context.Context, target Target, set *data.Set, cfg Config) (*redoubt.Assessment, error) {
 	d, err := newDriver(target, set, cfg)
 	if err != nil {
@@ -160,12 +168,7 @@ func Run(ctx context.Context, target Target, set *data.Set, cfg Config) (*redoub
 	if err := d.clean(ctx); err != nil {
 		return nil, err
 	}
-	for _, norm := range d.cfg.Norms {
-		if err := d.threats(ctx, norm); err != nil {
-			return nil, err
-		}
-	}
-	if err := d.illustrate(ctx); err != nil {
+	if err := d.attackAll(ctx); err != nil && !errors.Is(err, model.ErrBudget) {
 		return nil, err
 	}
 	a := d.result()
@@ -174,6 +177,19 @@ func Run(ctx context.Context, target Target, set *data.Set, cfg Config) (*redoub
 		Seconds: time.Since(started).Seconds(), Started: started.UTC().Format(time.RFC3339),
 	}
 	return a, nil
+}
+
+// attackAll assesses every threat model, and makes the pictures.
+func (d *driver) attackAll(ctx context.Context) error {
+	for _, norm := range d.cfg.Norms {
+		if err := d.threats(ctx, norm); err != nil {
+			return err
+		}
+	}
+	if d.spent != nil {
+		return nil
+	}
+	return d.illustrate(ctx)
 }
 
 // driver is one assessment under way.
@@ -201,6 +217,7 @@ type driver struct {
 
 	net    *certify.Network // nil if there is none
 	unread bool             // set once reading was tried
+	spent  error            // set when the target's query budget was
 
 	imitated  bool
 	surrogate *model.Local // nil if there is none

@@ -122,21 +122,12 @@ var transferBeatsGradients = &Probe{
 	Doc:   "points that fool a network trained here on the model's own answers, put to what still stands; suspect when over 0.2 points fall",
 	Paper: "Carlini et al. 2019 (arXiv 1902.06705), section 4.7; Papernot et al. 2017 (arXiv 1602.02697); Pintor et al. 2022 (arXiv 2106.09947), transfer failure",
 	after: func(ctx context.Context, d *driver, t *threat) error {
-		rows := d.standing(t)
-		if d.target.Imitate == nil || len(rows) == 0 {
-			return nil
+		if d.target.Access < model.WhiteBox {
+			return nil // it was the first attack
 		}
-		if err := d.imitate(ctx); err != nil || d.surrogate == nil {
+		n, err := d.transfer(ctx, t)
+		if n == 0 || err != nil {
 			return err
-		}
-		before := len(t.outcomes)
-		a := transfer{d.surrogate, evasion.Descent{Name: "transfer", Loss: model.Margin, Steps: 20, Momentum: 1, Random: true}}
-		if err := d.attack(ctx, t, attempt{"transfer (check)", a}, rows); err != nil {
-			return err
-		}
-		n := len(t.outcomes) - before
-		if n == 0 || d.target.Access < model.WhiteBox {
-			return nil
 		}
 		t.flags = append(t.flags, redoubt.Flag{
 			ID: "transfer-beats-gradients", Verdict: beyond(n, d.set.X.Rows(), surprise),

@@ -117,25 +117,8 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 	var before *threat
 	for _, eps := range d.cfg.Eps {
 		t := &threat{norm: norm, eps: eps, outcomes: map[int]*Outcome{}, proved: map[int]bool{}, smaller: before}
-		for _, spec := range d.cfg.Attacks {
-			if !spec.Works(norm) {
-				continue
-			}
-			if !spec.Takes(d.target.Sample) {
-				t.attacks = append(t.attacks, redoubt.AttackResult{
-					Name: spec.Name, RobustAccuracy: d.robust(t), Note: errSkip.Error() + ": it is for images",
-				})
-				continue
-			}
-			a := attempt{spec.Name, spec.New(d.cfg.Settings)}
-			if err := d.attack(ctx, t, a, d.worthwhile(t)); err != nil {
-				return err
-			}
-		}
-		if d.cfg.Checks == FullChecks {
-			if err := d.doubt(ctx, t); err != nil {
-				return err
-			}
+		if err := d.within(ctx, t); err != nil {
+			return err
 		}
 		for _, r := range t.missed() {
 			t.outcomes[r] = before.outcomes[r]
@@ -145,6 +128,48 @@ func (d *driver) threats(ctx context.Context, norm evasion.Norm) error {
 		}
 		d.results = append(d.results, t)
 		before = t
+	}
+	return nil
+}
+
+// within assesses one threat model as far as the target's query budget goes.
+func (d *driver) within(ctx context.Context, t *threat) error {
+	tried := d.spent == nil
+	if tried {
+		if d.spent = d.assault(ctx, t); !errors.Is(d.spent, model.ErrBudget) {
+			return d.spent
+		}
+	}
+	t.flags = append(t.flags, spentFlag(d.spent, tried))
+	return nil
+}
+
+// assault runs the attacks of one threat model, and the checks on them. Where
+// answers are all there is, points made for another network come first: they
+// cost one query a sample.
+func (d *driver) assault(ctx context.Context, t *threat) error {
+	if d.cfg.Checks == FullChecks && d.target.Access < model.WhiteBox {
+		if _, err := d.transfer(ctx, t); err != nil {
+			return err
+		}
+	}
+	for _, spec := range d.cfg.Attacks {
+		if !spec.Works(t.norm) {
+			continue
+		}
+		if !spec.Takes(d.target.Sample) {
+			t.attacks = append(t.attacks, redoubt.AttackResult{
+				Name: spec.Name, RobustAccuracy: d.robust(t), Note: errSkip.Error() + ": it is for images",
+			})
+			continue
+		}
+		a := attempt{spec.Name, spec.New(d.cfg.Settings)}
+		if err := d.attack(ctx, t, a, d.worthwhile(t)); err != nil {
+			return err
+		}
+	}
+	if d.cfg.Checks == FullChecks {
+		return d.doubt(ctx, t)
 	}
 	return nil
 }
@@ -209,8 +234,13 @@ func (d *driver) attack(ctx context.Context, t *threat, a attempt, rows []int) e
 		t.attacks = append(t.attacks, redoubt.AttackResult{Name: a.name, RobustAccuracy: d.robust(t), Note: err.Error()})
 		return nil
 	}
+	note := ""
 	if err != nil {
-		return fmt.Errorf("%s at %s %v: %w", a.name, t.norm.Name(), t.eps, err)
+		err = fmt.Errorf("%s at %s %v: %w", a.name, t.norm.Name(), t.eps, err)
+		if !errors.Is(err, model.ErrBudget) {
+			return err
+		}
+		note = "not finished: the query budget is spent" // what it broke until then counts
 	}
 	var sizes []float64
 	contradicted, final := 0, len(proved)
@@ -233,9 +263,9 @@ func (d *driver) attack(ctx context.Context, t *threat, a attempt, rows []int) e
 	t.attacks = append(t.attacks, redoubt.AttackResult{
 		Name: a.name, RobustAccuracy: d.robust(t), Attacked: len(rows), Broken: len(fallen),
 		Forwards: tally.Forwards, Gradients: tally.Gradients,
-		Seconds: time.Since(started).Seconds(), MedianDistortion: median(sizes), Proved: final,
+		Seconds: time.Since(started).Seconds(), MedianDistortion: median(sizes), Proved: final, Note: note,
 	})
-	return nil
+	return err
 }
 
 // errSkip marks an attack that this model does not allow, for a reason that

@@ -20,7 +20,7 @@ var preprocessing = &Probe{
 	Doc:   "the same samples prepared in the usual other ways (scaled by 255, normalised as ImageNet, CIFAR-10 or MNIST, channels reversed, columns standardised, ...); invalid when the model is right on at least ten points more of them",
 	Paper: "Carlini et al. 2019 (arXiv 1902.06705), section 4.2: report clean accuracy",
 	before: func(ctx context.Context, d *driver) error {
-		rows := d.some(all(d.set.X.Rows()), probeRows)
+		rows := d.some(all(d.set.X.Rows()), d.probed())
 		now, err := d.rightWhen(ctx, rows, func([]float32) {})
 		if err != nil || 20*now >= 19*len(rows) {
 			return err

@@ -44,6 +44,7 @@ var Probes = []*Probe{
 
 const (
 	probeRows = 200 // samples that a look at the model takes
+	meterRows = 20  // where each answer costs
 	freeRows  = 50  // samples attacked without a bound
 
 	// An attack that breaks this share of all samples beyond the ones it ought
@@ -77,6 +78,14 @@ func (d *driver) doubt(ctx context.Context, t *threat) error {
 		}
 	}
 	return nil
+}
+
+// probed is how many samples a look at the model takes.
+func (d *driver) probed() int {
+	if d.target.Metered {
+		return meterRows
+	}
+	return probeRows
 }
 
 // some is at most n rows, evenly spread.

@@ -28,7 +28,7 @@ var randomModel = &Probe{
 	Doc:   "the same samples asked five times; suspect when normalised logits drift by more than 1e-4. Gradients are then averaged over ten draws (expectation over transformation), and ten answers vote",
 	Paper: "Croce and Hein 2020 (arXiv 2003.01690); Athalye et al. 2018 (arXiv 1707.07397)",
 	before: func(ctx context.Context, d *driver) error {
-		rows := d.some(d.correct, probeRows)
+		rows := d.some(d.correct, d.probed())
 		drift, changed := 0.0, 0
 		for range repeats - 1 {
 			err := d.look(ctx, rows, func(m model.Scores, b *evasion.Batch, rows []int) error {

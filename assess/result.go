@@ -204,13 +204,15 @@ func (d *driver) notTested() []string {
 	return out
 }
 
+// examplesShown is how many samples the report shows.
+const examplesShown = 8
+
 // illustrate makes up to examplesShown pictures: it repeats the attack that
 // broke a sample, on that sample alone.
 func (d *driver) illustrate(ctx context.Context) error {
 	if d.units != nil {
 		return nil // a row is no picture; its changes are listed
 	}
-	const examplesShown = 8
 	perClass := map[int]int{}
 	for _, t := range d.results {
 		var rows []int

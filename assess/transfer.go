@@ -30,6 +30,22 @@ func (a transfer) Perturb(ctx context.Context, _ model.Scores, b *evasion.Batch)
 	return a.Attack.Perturb(ctx, m, b)
 }
 
+// transfer puts what fools the surrogate to the model, and returns how many
+// samples fell.
+func (d *driver) transfer(ctx context.Context, t *threat) (int, error) {
+	rows := d.standing(t)
+	if d.target.Imitate == nil || len(rows) == 0 {
+		return 0, nil
+	}
+	if err := d.imitate(ctx); err != nil || d.surrogate == nil {
+		return 0, err
+	}
+	before := len(t.outcomes)
+	a := transfer{d.surrogate, evasion.Descent{Name: "transfer", Loss: model.Margin, Steps: 20, Momentum: 1, Random: true}}
+	err := d.attack(ctx, t, attempt{"transfer (check)", a}, rows)
+	return len(t.outcomes) - before, err
+}
+
 // imitate trains the surrogate, once, on the model's answers to the samples. It
 // leaves none where there is too little to learn from, or where a small network
 // does not learn it.

@@ -49,7 +49,7 @@ func HTML(w io.Writer, a *redoubt.Assessment) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"pct": pct, "span": span, "num": num, "base": path.Base, "norm": normName, "tone": gradeTone,
 		"whole": func(n any) string { return whole(asInt64(n)) }, "threat": func(t redoubt.ThreatResult) string { return threatName(&t) },
-		"distortion": distortion, "certified": func(t redoubt.ThreatResult) string { return certified(&t) }, "changed": changed, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
+		"distortion": distortion, "certified": func(t redoubt.ThreatResult) string { return certified(&t) }, "changed": changed, "asked": asked, "fallen": func(t redoubt.ThreatResult) int { return t.Correct - t.Robust },
 		"class": func(c redoubt.ClassResult) string { return classLabel(a, c) },
 		"falls": func(c redoubt.ClassResult) string { return falls(a, c) },
 		"secs":  func(v float64) string { return fmt.Sprintf("%.1f", v) },
@@ -61,6 +61,9 @@ func HTML(w io.Writer, a *redoubt.Assessment) error {
 	}
 	p := page{Assessment: a, Style: template.CSS(pageStyle), Verdict: judge(a), Worst: worstThreat(a), Certified: hasCertificate(a), Charts: charts(a),
 		Facts: facts(a.Model.Characteristics), Findings: bySeverity(a.Findings), Doubts: doubts(a)}
+	if a.Model.Remote != nil {
+		p.Facts = nil // nobody has looked inside
+	}
 	p.Strips, p.Changes, p.Left = examples(a)
 	for i := range a.Threats {
 		p.Attacks = p.Attacks || len(a.Threats[i].Attacks) > 0

@@ -399,3 +399,25 @@ func TestWriteErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestRemote(t *testing.T) {
+	a := rows()
+	a.Model.Path, a.Model.SHA256 = "https://models.example/v2/models/credit", ""
+	a.Model.Remote = &redoubt.Remote{
+		Protocol: "Open Inference Protocol, JSON", Authorisation: "Jane <Doe>, ticket 4711", Budget: 10000, Rate: 20,
+		Queries: 9876, Requests: 400, Refused: 1, Retried: 2,
+	}
+	plainText := func(w io.Writer, a *redoubt.Assessment) error { return Text(w, a, TextOptions{}) }
+	for name, out := range map[string]string{"text": render(t, plainText, a), "html": render(t, HTML, a)} {
+		out = strings.ReplaceAll(out, "&lt;Doe&gt;", "<Doe>")
+		for _, want := range []string{a.Model.Path, "Jane <Doe>, ticket 4711", "9,876 queries of 10,000", "400 requests", "1 refused", "2 sent again"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q", name, want)
+			}
+		}
+		if strings.Contains(out, "Parameters") {
+			t.Errorf("%s: claims to know what is inside", name)
+		}
+	}
+	validSARIF(t, render(t, SARIF, a))
+}

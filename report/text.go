@@ -91,7 +91,11 @@ func (t *text) subject(a *redoubt.Assessment) {
 	file := func(name string, d redoubt.Digest) string {
 		return plain(bases(name)) + ", sha256 " + plain(short(d))
 	}
-	fmt.Fprintf(t, "  model  %s\n  data   %s\n  clean  %s of %s right before any attack\n", file(a.Model.Path, a.Model.SHA256),
+	model := file(a.Model.Path, a.Model.SHA256)
+	if r := a.Model.Remote; r != nil {
+		model = plain(a.Model.Path) + ", " + plain(r.Protocol) + "\n         " + plain(asked(r))
+	}
+	fmt.Fprintf(t, "  model  %s\n  data   %s\n  clean  %s of %s right before any attack\n", model,
 		file(a.Data.Path, a.Data.SHA256), pct(a.CleanAccuracy), count(a.Data.N, "sample"))
 }
 
@@ -274,6 +278,9 @@ func (t *text) notTested(a *redoubt.Assessment) {
 		t.para("  - ", s)
 	}
 	fmt.Fprintf(t, "\n%s\n", plain(madeBy(a)))
+	if a.Model.Remote != nil {
+		t.para("authorised by: ", a.Model.Remote.Authorisation)
+	}
 	if a.Tool.Command != "" {
 		fmt.Fprintf(t, "repeat with: %s\n", plain(a.Tool.Command)) // unwrapped, to be copied
 	}
@@ -283,6 +290,18 @@ func (t *text) notTested(a *redoubt.Assessment) {
 func madeBy(a *redoubt.Assessment) string {
 	return fmt.Sprintf("redoubt %s, ONNX Runtime %s, seed %d, %s, %.1f s",
 		cmp.Or(a.Tool.Version, "(unversioned)"), cmp.Or(a.Tool.Runtime, "unknown"), a.Tool.Seed, count(a.Tool.Threads, "thread"), a.Tool.Seconds)
+}
+
+// asked is what a remote model was asked.
+func asked(r *redoubt.Remote) string {
+	s := whole(r.Queries) + " queries"
+	if r.Budget > 0 {
+		s += " of " + whole(r.Budget)
+	}
+	if r.BudgetSpent {
+		s += ", and the attacks were not done"
+	}
+	return fmt.Sprintf("%s, in %s (%s refused, %s sent again)", s, count(int(r.Requests), "request"), whole(r.Refused), whole(r.Retried))
 }
 
 // table writes rows in columns, each aligned "l" or "r". The last cell of row

@@ -22,6 +22,7 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/ml/remote"
 	"github.com/redoubt-ml/redoubt/report"
 )
 
@@ -47,12 +48,13 @@ type assessFlags struct {
 	resume  string
 	samples string
 	files   map[string]*string // by format name
+	remote  remoteFlags
 }
 
 func newAssess(a *app) *cobra.Command {
 	f := assessFlags{files: map[string]*string{}}
 	cmd := &cobra.Command{
-		Use:   "assess MODEL --data DATA --eps RADIUS",
+		Use:   "assess MODEL|URL --data DATA --eps RADIUS",
 		Short: "Attack a model with a data set and say how far the result can be believed",
 		Long: `Attack a model with a data set. Under each threat model (a norm and a radius)
 every attack runs on the samples that are still classified correctly; what it
@@ -63,19 +65,31 @@ DATA is an NPZ with x (in the model's layout) and y; a pair of IDX files joined
 by a comma; CSV or Parquet with a schema; a CIFAR-10 batch; or a folder of
 images with a folder a class. Byte pixels become [0,1].
 
+MODEL may be the URL of an endpoint: of the Open Inference Protocol
+(https://host/v2/models/NAME), of TensorFlow Serving or MLflow, or of any JSON
+described by --request and --response. Then only attacks on scores or labels
+run, within --query-budget and --rate; --dry-run shows what they may cost.
+
 Exit code 0 when every gate holds, 1 when one fails, 2 when something in the
-input is wrong.
+input is wrong, 3 when the query budget was spent before the attacks were done.
 
 Attacks: ` + strings.Join(attackNames(), ", ") + `.
 Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand.`,
 		Example: `  redoubt assess model.onnx --data t10k-images.idx3.gz,t10k-labels.idx1.gz --eps 0.1,0.2
   redoubt assess model.onnx --data test.npz --norm l2 --eps 0.5 --html report.html
   redoubt assess model.onnx --data test.npz --eps 0.03 --gate 'robust_accuracy[linf@0.03]>=0.5'
+  redoubt assess https://host/v2/models/digits --data test.npz --eps 0.1 --i-am-authorised 'J. Doe, ticket 4711, until Friday' --dry-run
   redoubt assess --config scenario.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := a.modelArg(args)
 			if err != nil {
+				return err
+			}
+			if remote.Is(path) {
+				return a.assessRemote(cmd, path, &f)
+			}
+			if err := f.remote.unused(cmd); err != nil {
 				return err
 			}
 			return a.assess(cmd, path, &f)
@@ -99,6 +113,7 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 	fl.StringArrayVar(&f.gates, "gate", nil, "condition to hold, such as 'robust_accuracy[linf@0.3]>=0.5' (repeatable)")
 	fl.StringVar(&f.resume, "resume", "", "journal to keep, and to go on from after an interruption")
 	fl.StringVar(&f.samples, "samples", "", "write each sample's outcome to this JSON Lines file")
+	f.remote.register(fl)
 	for _, format := range report.Formats {
 		f.files[format.Name] = fl.String(format.Name, "", "write the report to this file: "+format.Doc)
 	}
@@ -331,8 +346,14 @@ func (a *app) open(ctx context.Context, path string, f *assessFlags, cfg *assess
 	return set, l, nil
 }
 
+// shaped is a model that samples are fitted to.
+type shaped interface {
+	Sample() []int
+	Classes() int
+}
+
 // fit shapes the samples for the model and settles bounds and targets.
-func (f *assessFlags) fit(set *data.Set, l *model.Local, layout data.Layout, cfg *assess.Config) (*data.Set, error) {
+func (f *assessFlags) fit(set *data.Set, l shaped, layout data.Layout, cfg *assess.Config) (*data.Set, error) {
 	shape := []int64{-1}
 	for _, d := range l.Sample() {
 		shape = append(shape, int64(d))
