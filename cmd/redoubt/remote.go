@@ -48,7 +48,7 @@ type remoteFlags struct {
 func (r *remoteFlags) register(all *pflag.FlagSet) {
 	fl := pflag.NewFlagSet("remote", pflag.ContinueOnError)
 	fl.StringVar(&r.authorised, "i-am-authorised", "", "who allowed the attack on a URL, with ticket and date; kept in the report (required for a URL)")
-	fl.BoolVar(&r.dryRun, "dry-run", false, "put at most five samples to the URL, show what the attacks may ask and how long they take, and stop")
+	fl.BoolVar(&r.dryRun, "dry-run", false, "put five samples or so to the URL, show what the attacks may ask and how long they take, and stop")
 	fl.Int64Var(&r.budget, "query-budget", remoteBudget, "most samples put to the URL, all told; 0 for any number")
 	fl.Float64Var(&r.rate, "rate", remoteRate, "most samples a second put to the URL; 0 for any")
 	fl.DurationVar(&r.timeout, "timeout", 30*time.Second, "longest wait for one answer of the URL")

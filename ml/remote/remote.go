@@ -8,7 +8,7 @@
 //	e, err := remote.Open(ctx, "https://host/v2/models/digits", remote.Config{
 //		Token: token, Budget: 10_000, Rate: 50,
 //	})
-//	err = e.Try(ctx, samples) // at most five queries
+//	err = e.Try(ctx, samples) // five queries or so
 //	logits, err := e.Scores(ctx, x)
 //
 // Two kinds of server are understood. An address with /v2/models/NAME in its

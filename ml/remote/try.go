@@ -39,8 +39,8 @@ func (a *answer) rows() int {
 	return len(a.words)
 }
 
-// Try puts at most five samples to the endpoint, one alone and then up to four
-// together, and learns from the answers whether they are scores, probabilities or
+// Try puts up to five samples to the endpoint, one alone (twice where the server
+// does not take the binary tensors it promised) and then four together, and learns from the answers whether they are scores, probabilities or
 // labels, how many classes there are, and whether samples may share a request.
 // It must succeed before Scores is called; x has the shape that the model takes.
 func (e *Endpoint) Try(ctx context.Context, x *tensor.Tensor) error {
