@@ -47,6 +47,10 @@ type SampleOutcome struct {
 	Attack     string  `json:"attack,omitempty"`
 	Class      *int    `json:"class,omitempty"`
 	Distortion float64 `json:"distortion,omitempty"`
+	// Fitted is set where the sample served to make the patch or perturbation of
+	// the threat model and so was not measured: the fields above say nothing
+	// then.
+	Fitted bool `json:"fitted,omitempty"`
 	// Proved is set when the outcome is final: of a robust sample, that nothing
 	// in the ball is wrong, and of a fallen one, that nothing nearer is.
 	Proved bool `json:"proved,omitempty"`
@@ -141,10 +145,17 @@ type DataInfo struct {
 	Classes []string `json:"classes,omitempty"`
 }
 
-// ThreatResult is what was measured for one threat model: a norm and a radius.
+// ThreatResult is what was measured for one threat model: a norm and a radius, or
+// a threat that is no ball around a sample.
 type ThreatResult struct {
-	Norm string  `json:"norm"` // "linf", "l2", "l1", "l0"
-	Eps  float64 `json:"eps"`
+	// Norm is "linf", "l2", "l1" or "l0", or else "spatial", "patch",
+	// "universal-linf" or "universal-l2".
+	Norm string `json:"norm"`
+	// Eps is the radius; of "spatial" it is the largest rotation in degrees, of
+	// "patch" the share of the image that is covered at most.
+	Eps float64 `json:"eps"`
+	// Bound is all bounds in words, of a threat that is no ball.
+	Bound string `json:"bound,omitempty"`
 	// RobustAccuracy is the share of all samples that were classified
 	// correctly and stayed so under every attack. A sample that was wrong from
 	// the start counts as not robust.
@@ -159,7 +170,8 @@ type ThreatResult struct {
 	// CI95 is the 95 % Wilson interval of RobustAccuracy.
 	CI95 [2]float64 `json:"ci95"`
 	// The denominators: N samples in all, Correct of them right from the
-	// start, Robust of them standing at the end.
+	// start, Robust of them standing at the end. Of a patch or a universal
+	// perturbation, N counts the samples on which it was not made.
 	N       int `json:"n"`
 	Correct int `json:"correct"`
 	Robust  int `json:"robust"`

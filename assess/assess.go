@@ -13,6 +13,10 @@
 //		Norms: []evasion.Norm{evasion.Linf}, Eps: []float64{0.1},
 //	})
 //
+// Threat models that are no ball around a sample, such as a patch for every image,
+// are values of [Threat]; see beyond.go. What is made for all samples is made on one
+// half of them and measured on the other.
+//
 // The same seed gives the same numbers, whatever the number of workers.
 package assess
 
@@ -91,8 +95,9 @@ func Local(m *model.Local) Target {
 
 // Config says what to try. The zero value of a field is what its comment says.
 type Config struct {
-	Norms   []evasion.Norm  // nil means Linf
-	Eps     []float64       // radii, the same for every norm; Required
+	Norms   []evasion.Norm  // nil means Linf; without Eps, none
+	Eps     []float64       // radii, the same for every norm; Required unless there are Threats
+	Threats []Threat        // threat models that are no balls; see [ParseThreat]
 	Attacks []*evasion.Spec // nil means Fast for the target
 	evasion.Settings
 	Targets []int // wanted class of each sample; nil for untargeted
@@ -189,6 +194,11 @@ func (d *driver) attackAll(ctx context.Context) error {
 	if d.spent != nil {
 		return nil
 	}
+	for _, threat := range d.cfg.Threats {
+		if err := d.confront(ctx, threat); err != nil {
+			return err
+		}
+	}
 	return d.illustrate(ctx)
 }
 
@@ -206,6 +216,7 @@ type driver struct {
 	logits  *tensor.Tensor // clean answers
 	correct []int          // rows answered correctly
 	results []*threat
+	trials  []*trial       // of threats that are no balls
 	general []redoubt.Flag // about the model, whatever the threat
 	shown   []redoubt.Example
 
@@ -249,8 +260,8 @@ type Outcome struct {
 }
 
 func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
-	if len(cfg.Eps) == 0 {
-		return nil, errors.New("assess: no radius given: name at least one with --eps")
+	if len(cfg.Eps) == 0 && len(cfg.Threats) == 0 {
+		return nil, errors.New("assess: no radius given: name at least one with --eps, or a threat with --threat")
 	}
 	for _, e := range cfg.Eps {
 		if !(e > 0) || e > 1e30 {
@@ -260,7 +271,10 @@ func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
 	cfg.Eps = slices.Clone(cfg.Eps)
 	slices.Sort(cfg.Eps)
 	cfg.Eps = slices.Compact(cfg.Eps)
-	if cfg.Norms == nil {
+	switch {
+	case len(cfg.Eps) == 0:
+		cfg.Norms, cfg.Attacks = nil, []*evasion.Spec{}
+	case cfg.Norms == nil:
 		cfg.Norms = []evasion.Norm{evasion.Linf}
 	}
 	if cfg.Workers == 0 {
@@ -275,16 +289,21 @@ func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {
 	if cfg.Attacks == nil {
 		cfg.Attacks = Fast(target, set.Columns != nil)
 	}
-	var err error
-	if cfg.Attacks, err = order(cfg.Attacks, cfg.Norms, target); err != nil {
-		return nil, err
+	if len(cfg.Norms) > 0 {
+		var err error
+		if cfg.Attacks, err = order(cfg.Attacks, cfg.Norms, target); err != nil {
+			return nil, err
+		}
 	}
 	d := &driver{target: target, set: set, cfg: cfg}
 	if err := d.checkShape(); err != nil {
 		return nil, err
 	}
 	d.measure()
-	return d, d.checkData()
+	if err := d.checkData(); err != nil {
+		return nil, err
+	}
+	return d, d.checkThreats()
 }
 
 // order puts attacks with gradients first, so that one without that breaks

@@ -14,18 +14,19 @@ import (
 // "robust_accuracy[linf@0.3]>=0.5".
 type Gate struct {
 	Expr   string
-	Metric string // clean_accuracy, robust_accuracy, attack_success_rate, robustness_score
-	Norm   string // "" for clean_accuracy, or to mean every threat model
-	Eps    float64
-	Op     string // ">=", ">", "<=", "<"
+	Metric string  // clean_accuracy, robust_accuracy, attack_success_rate, robustness_score
+	Norm   string  // "" for clean_accuracy, or to mean every threat model
+	Eps    float64 // 0 to mean every radius or bound of Norm
+	Op     string  // ">=", ">", "<=", "<"
 	Bound  float64
 }
 
-var gateForm = regexp.MustCompile(`^\s*([a-z_]+)\s*(?:\[\s*([a-z0-9]+)\s*@\s*([0-9.eE+-]+)\s*\])?\s*(>=|<=|>|<)\s*([0-9.eE+-]+)\s*$`)
+var gateForm = regexp.MustCompile(`^\s*([a-z_]+)\s*(?:\[\s*([a-z][a-z0-9-]*)\s*(?:@\s*([0-9.eE+-]+)\s*)?\])?\s*(>=|<=|>|<)\s*([0-9.eE+-]+)\s*$`)
 
-// ParseGate reads a gate: METRIC[NORM@EPS] OP NUMBER. Without [NORM@EPS] the
-// condition is on the worst threat model. The metric "trustworthy" is 1 when
-// every number is, and 0 otherwise.
+// ParseGate reads a gate: METRIC[NORM@EPS] OP NUMBER. Without @EPS the condition
+// is on the worst threat model of the norm, which may also be "spatial", "patch"
+// or another [Threat]'s, and without [NORM@EPS] on the worst of all. The metric
+// "trustworthy" is 1 when every number is, and 0 otherwise.
 func ParseGate(expr string) (Gate, error) {
 	bad := func(why string) (Gate, error) {
 		return Gate{}, fmt.Errorf("gate %q: %s: write one like 'robust_accuracy[linf@0.3]>=0.5'", expr, why)
@@ -46,8 +47,8 @@ func ParseGate(expr string) (Gate, error) {
 	}
 	var err error
 	if m[3] != "" {
-		if g.Eps, err = strconv.ParseFloat(m[3], 64); err != nil {
-			return bad("radius " + strconv.Quote(m[3]) + " is not a number")
+		if g.Eps, err = strconv.ParseFloat(m[3], 64); err != nil || !(g.Eps > 0) {
+			return bad("radius " + strconv.Quote(m[3]) + " is not a number above 0")
 		}
 	}
 	if g.Bound, err = strconv.ParseFloat(m[5], 64); err != nil || math.IsNaN(g.Bound) {
@@ -83,8 +84,11 @@ func (g Gate) value(a *redoubt.Assessment) (float64, error) {
 	worst, found := 0.0, false
 	for _, t := range a.Threats {
 		have = append(have, fmt.Sprintf("%s@%g", t.Norm, t.Eps))
-		if g.Norm != "" && (t.Norm != g.Norm || math.Abs(t.Eps-g.Eps) > 1e-9*math.Max(1, g.Eps)) {
+		if g.Norm != "" && (t.Norm != g.Norm || g.Eps != 0 && math.Abs(t.Eps-g.Eps) > 1e-9*math.Max(1, g.Eps)) {
 			continue
+		}
+		if g.Metric == "certified_accuracy" && g.Norm == "" && t.Bound != "" {
+			continue // proofs are of balls
 		}
 		certified := 0.0
 		if t.CertifiedAccuracy != nil {

@@ -54,6 +54,10 @@ func (d *driver) result() *redoubt.Assessment {
 		a.Threats = append(a.Threats, r)
 		a.Findings = append(a.Findings, threatFinding(r))
 	}
+	for _, t := range d.trials {
+		r := d.resultOf(t)
+		a.Threats, a.Findings = append(a.Threats, r), append(a.Findings, t.finding(r))
+	}
 	a.PerClass, a.Samples = d.perClass(), d.samples()
 	return a
 }
@@ -124,6 +128,9 @@ func (d *driver) samples() []redoubt.Sample {
 			}
 			s.Outcomes = append(s.Outcomes, o)
 		}
+		for _, t := range d.trials {
+			s.Outcomes = append(s.Outcomes, d.outcome(t, i))
+		}
 		out[i] = s
 	}
 	return out
@@ -133,7 +140,7 @@ func (d *driver) samples() []redoubt.Sample {
 func (d *driver) perClass() []redoubt.ClassResult {
 	var worst *threat
 	for _, t := range d.results {
-		if t.norm == d.cfg.Norms[0] {
+		if t.norm == d.results[0].norm {
 			worst = t
 		}
 	}
@@ -186,8 +193,14 @@ func (d *driver) notTested() []string {
 	for _, s := range d.cfg.Attacks {
 		attacks = append(attacks, s.Name)
 	}
+	others := []string{"rotations", "patches"}
+	for _, t := range d.cfg.Threats {
+		norms, attacks = append(norms, t.Norm), append(attacks, t.Norm)
+		others = slices.DeleteFunc(others, func(o string) bool { return o == map[string]string{"spatial": "rotations", "patch": "patches"}[t.Norm] })
+	}
+	others = append(others, "corruptions", "other inputs altogether")
 	out := []string{
-		fmt.Sprintf("Changes other than small ones in %s: rotations, patches, corruptions, other inputs altogether.", strings.Join(norms, ", ")),
+		fmt.Sprintf("Changes other than those of %s: %s.", strings.Join(norms, ", "), strings.Join(others, ", ")),
 		fmt.Sprintf("Attacks other than %s; a stronger one may find more.", strings.Join(attacks, ", ")),
 		"Samples outside this data set: the interval covers chance in drawing the samples, not a change of their source.",
 		"Poisoning, backdoors, extraction, inversion and membership inference.",
