@@ -46,10 +46,14 @@ const (
 )
 
 // charts draws each norm of the assessment, in the order of the threat models.
+// What is no ball around a sample has no radius to draw it against.
 func charts(a *redoubt.Assessment) []chart {
 	var order []string
 	byNorm := map[string][]redoubt.ThreatResult{}
 	for _, t := range a.Threats {
+		if t.Bound != "" {
+			continue
+		}
 		if byNorm[t.Norm] == nil {
 			order = append(order, t.Norm)
 		}

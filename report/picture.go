@@ -11,6 +11,7 @@ import (
 	"image/png"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt"
 )
@@ -211,9 +212,9 @@ func sizeOf(e *redoubt.Example) string {
 		}
 	}
 	size := map[string]float64{"linf": largest, "l2": math.Sqrt(squares), "l1": sum, "l0": moved}
-	v, ok := size[e.Norm]
+	v, ok := size[strings.TrimPrefix(e.Norm, "universal-")]
 	if !ok {
-		return ""
+		return boundName(e.Norm, e.Eps)
 	}
 	return normName(e.Norm) + " = " + num(v)
 }

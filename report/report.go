@@ -118,7 +118,7 @@ func doubtedThreat(a *redoubt.Assessment) *redoubt.ThreatResult {
 }
 
 // norms spells the norms as the field writes them.
-var norms = map[string]string{"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+var norms = map[string]string{"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "universal-linf": "universal L∞", "universal-l2": "universal L2"}
 
 func normName(norm string) string {
 	if name, ok := norms[norm]; ok {
@@ -127,8 +127,18 @@ func normName(norm string) string {
 	return norm
 }
 
-func threatName(t *redoubt.ThreatResult) string {
-	return normName(t.Norm) + " ≤ " + num(t.Eps)
+func threatName(t *redoubt.ThreatResult) string { return boundName(t.Norm, t.Eps) }
+
+// boundName is a threat model's main bound in its unit.
+func boundName(norm string, eps float64) string {
+	bound := num(eps)
+	switch norm {
+	case "spatial":
+		bound += "°"
+	case "patch":
+		bound = num(100*eps) + " %"
+	}
+	return normName(norm) + " ≤ " + bound
 }
 
 // className names a class: its number, and its name where the data has one.

@@ -421,3 +421,43 @@ func TestRemote(t *testing.T) {
 	}
 	validSARIF(t, render(t, SARIF, a))
 }
+
+// Threats that are no ball carry their bounds in words, in their own units, and
+// in no chart against a radius.
+func TestThreatsThatAreNoBall(t *testing.T) {
+	a := images()
+	before := len(charts(a))
+	for norm, eps := range map[string]float64{"spatial": 15, "patch": 0.05, "universal-linf": 0.1} {
+		r := threat(norm, eps, 300, redoubt.Trustworthy, eps)
+		r.Bound = "bounds of <" + norm + ">"
+		a.Threats = append(a.Threats, r)
+		a.Examples = append(a.Examples, a.Examples[0])
+		a.Examples[len(a.Examples)-1].Norm, a.Examples[len(a.Examples)-1].Eps = norm, eps
+	}
+	if got := len(charts(a)); got != before {
+		t.Errorf("%d charts, want %d", got, before)
+	}
+	var text, page, junit bytes.Buffer
+	if err := errors.Join(Text(&text, a, TextOptions{}), HTML(&page, a), JUnit(&junit, a)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"spatial ≤ 15°", "patch ≤ 5 %", "universal L∞ ≤ 0.1"} {
+		if !strings.Contains(text.String(), name) || !strings.Contains(page.String(), name) {
+			t.Errorf("no %q in text or page", name)
+		}
+	}
+	if !strings.Contains(text.String(), "bounds of <patch>") || !strings.Contains(page.String(), "bounds of &lt;patch&gt;") {
+		t.Error("the bounds are missing, or not escaped")
+	}
+	for _, name := range []string{"spatial@15", "patch@0.05", "universal-linf@0.1"} {
+		if !strings.Contains(junit.String(), `name="`+name+`"`) {
+			t.Errorf("no test case %s", name)
+		}
+	}
+	// A universal perturbation is measured in its norm, a pose is not.
+	for _, s := range []string{"universal L∞ = 0.1.", "spatial ≤ 15°."} {
+		if !strings.Contains(page.String(), s) {
+			t.Errorf("no picture says %q", s)
+		}
+	}
+}

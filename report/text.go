@@ -121,6 +121,11 @@ func (t *text) threats(a *redoubt.Assessment) {
 		tones = append(tones, gradeTone(r.Reliability.Verdict))
 	}
 	t.table(align+"l", append(heads, "measurement"), rows, tones)
+	for i := range a.Threats {
+		if r := &a.Threats[i]; r.Bound != "" {
+			t.para("  "+plain(threatName(r))+": ", r.Bound)
+		}
+	}
 }
 
 func (t *text) attacks(a *redoubt.Assessment) {
