@@ -35,6 +35,7 @@ type assessFlags struct {
 	Input, Output       string
 	Norms, Attacks      []string
 	Eps                 []float64
+	Threats             []string
 	Step                float64
 	Steps, Restarts     int
 	Queries, Target     int
@@ -74,11 +75,16 @@ Exit code 0 when every gate holds, 1 when one fails, 2 when something in the
 input is wrong, 3 when the query budget was spent before the attacks were done.
 
 Attacks: ` + strings.Join(attackNames(), ", ") + `.
-Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand.`,
+Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand.
+
+Threats that are no ball around a sample, beside the norms or, without --eps,
+alone:
+` + threatForms() + `.`,
 		Example: `  redoubt assess model.onnx --data t10k-images.idx3.gz,t10k-labels.idx1.gz --eps 0.1,0.2
   redoubt assess model.onnx --data test.npz --norm l2 --eps 0.5 --html report.html
   redoubt assess model.onnx --data test.npz --eps 0.03 --gate 'robust_accuracy[linf@0.03]>=0.5'
   redoubt assess https://host/v2/models/digits --data test.npz --eps 0.1 --i-am-authorised 'J. Doe, ticket 4711, until Friday' --dry-run
+  redoubt assess model.onnx --data test.npz --threat spatial:15deg,3px --threat patch:5% --threat universal:linf@0.1
   redoubt assess --config scenario.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -98,7 +104,8 @@ Ensembles: fast (the default), all, autoattack, autoattack-plus, autoattack-rand
 	fl := cmd.Flags()
 	f.dataFlags(fl)
 	fl.StringSliceVar(&f.Norms, "norm", []string{"linf"}, "norms: linf, l2, l1, l0")
-	fl.Float64SliceVar(&f.Eps, "eps", nil, "radii, in units of the data (required)")
+	fl.Float64SliceVar(&f.Eps, "eps", nil, "radii, in units of the data (required unless there is a --threat)")
+	fl.StringArrayVar(&f.Threats, "threat", nil, "threat model that is no ball, such as spatial:15deg,3px, patch:5% or universal:linf@0.1 (repeatable)")
 	fl.StringSliceVar(&f.Attacks, "attacks", []string{"fast"}, "attacks or an ensemble")
 	fl.IntVar(&f.Steps, "steps", 0, "iterations of gradient attacks (default: each attack's own)")
 	fl.Float64Var(&f.Step, "step-size", 0, "step of gradient attacks (default: from radius and steps)")
@@ -132,6 +139,15 @@ func (f *assessFlags) dataFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
 	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
 	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
+}
+
+// threatForms says for each kind of threat how it is written and what it is.
+func threatForms() string {
+	var forms []string
+	for _, k := range assess.ThreatKinds {
+		forms = append(forms, "  "+k.Form+": "+k.Doc)
+	}
+	return strings.Join(forms, ";\n")
 }
 
 func attackNames() []string {
@@ -192,8 +208,18 @@ func (f *assessFlags) config() (assess.Config, error) {
 	if f.Data == "" {
 		return cfg, errors.New("assess needs samples: give --data, see 'redoubt assess --help' for what it takes")
 	}
-	if len(f.Eps) == 0 {
-		return cfg, errors.New("assess needs a radius: give --eps in units of the data, such as --eps 0.1 for pixels in [0,1]")
+	if len(f.Eps) == 0 && len(f.Threats) == 0 {
+		return cfg, errors.New("assess needs a radius: give --eps in units of the data, such as --eps 0.1 for pixels in [0,1], or a --threat")
+	}
+	if len(f.Eps) == 0 && (!slices.Equal(f.Norms, []string{"linf"}) || !slices.Equal(f.Attacks, []string{"fast"}) || f.Certify > 0) {
+		return cfg, errors.New("--norm, --attacks and --certify are about radii: give --eps, or leave them out")
+	}
+	for _, s := range f.Threats {
+		t, err := assess.ParseThreat(s)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Threats = append(cfg.Threats, t)
 	}
 	for name, v := range map[string]int{"steps": f.Steps, "restarts": f.Restarts, "queries": f.Queries, "limit": f.Limit} {
 		if v < 0 {
@@ -291,6 +317,9 @@ func parseGates(exprs []string, cfg assess.Config) ([]assess.Gate, error) {
 			}
 			planned.Threats = append(planned.Threats, t)
 		}
+	}
+	for _, t := range cfg.Threats {
+		planned.Threats = append(planned.Threats, redoubt.ThreatResult{Norm: t.Norm, Eps: t.Eps, Bound: t.Bound})
 	}
 	var gates []assess.Gate
 	for _, expr := range exprs {
