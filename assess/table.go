@@ -304,7 +304,7 @@ func (d *driver) flagsOf(t *threat) []redoubt.Flag {
 		flags = slices.DeleteFunc(flags, func(f redoubt.Flag) bool { return f.ID == "no-gradients" })
 	}
 	switch {
-	case t.certified:
+	case t.certified && len(standing) > 0:
 		flags = append(flags, d.bracket(t))
 	case d.target.Access == model.WhiteBox || len(t.proved) == 0 && len(standing) > 0:
 	case len(standing) == 0:
