@@ -125,7 +125,10 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) {
 	}
 	head := len(body)
 	if h := r.Header["Inference-Header-Content-Length"]; len(h) == 1 && s.Binary {
-		head, _ = strconv.Atoi(h[0])
+		if head, err = strconv.Atoi(h[0]); err != nil || head < 0 || head > len(body) {
+			http.Error(w, `{"error":"the length of the JSON header is wrong"}`, http.StatusBadRequest)
+			return
+		}
 	}
 	var q struct {
 		Inputs []struct {
