@@ -14,7 +14,7 @@ import (
 // had not.
 var blindBeatsGradients = &Probe{
 	Name:  "blind-beats-gradients",
-	Doc:   "Square and noise on what gradients left standing, and a short Square where none was asked for; a stronger search along gradients and another Square follow, and the number is suspect when the latter still breaks over 0.2 points (AutoAttack's bound), and more than one sample",
+	Doc:   "Square and noise on what gradients left standing, and a short Square where none was asked for; a stronger search along gradients and another Square follow, and the number is suspect when the latter still breaks over 0.2 points (AutoAttack's bound)",
 	Paper: "Croce and Hein 2020 (arXiv 2003.01690); Carlini et al. 2019 (arXiv 1902.06705), sections 4.6 and 5.4",
 	after: func(ctx context.Context, d *driver, t *threat) error {
 		if d.target.Access < model.WhiteBox {

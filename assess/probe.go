@@ -117,10 +117,9 @@ func (d *driver) look(ctx context.Context, rows []int, see func(m model.Scores, 
 	return nil
 }
 
-// beyond is suspect when a finding on k of n samples exceeds a share. One
-// sample is never too many: of a few dozen it may be luck.
+// beyond is suspect when a finding on k of n samples exceeds a share.
 func beyond(k, n int, share float64) string {
-	if float64(k) > max(share*float64(n), 1) {
+	if float64(k) > share*float64(n) {
 		return redoubt.Suspect
 	}
 	return redoubt.Trustworthy
