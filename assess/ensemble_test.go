@@ -95,8 +95,9 @@ func TestAutoAttackAgainstAuthors(t *testing.T) {
 
 var everyRow = flag.Bool("autoattack", false, "hold AutoAttack against every row of the reference, which takes an hour")
 
-// AutoAttack leaves at most half a point more samples standing than the
-// strongest attack tried on the same networks and images elsewhere.
+// AutoAttack leaves at most as many samples standing as the strongest attack
+// tried on the same networks and images elsewhere; on the rows that only the flag
+// adds, at most half a point more.
 func TestAutoAttackIsStrongest(t *testing.T) {
 	for _, r := range references(t) {
 		if r.attack != "strong_pgd60x3_margin+ce" {
@@ -122,7 +123,11 @@ func TestAutoAttackIsStrongest(t *testing.T) {
 			for _, k := range a.Threats[0].Attacks {
 				t.Logf("  %s broke %d of %d in %.1f s", k.Name, k.Broken, k.Attacked, k.Seconds)
 			}
-			if float64(got) > float64(r.still)+0.005*float64(r.n) {
+			bar := float64(r.still)
+			if r.n > 200 || r.eps != 0.3 {
+				bar += 0.005 * float64(r.n) // the reference's luck in one sample
+			}
+			if float64(got) > bar {
 				t.Errorf("%d of %d samples stand, the reference leaves %d", got, r.n, r.still)
 			}
 		})
