@@ -5,11 +5,13 @@
 // A [Finding] is something a person should know, with its [Severity] and the
 // ATLAS technique behind it. An [Assessment] is the result of the main job,
 // in the form of the JSON document "redoubt.assess/v1". The [Digest] ties
-// either to the bytes that were examined.
+// either to the bytes that were examined. A [Principal] is who acts, an [Event]
+// what was done or refused.
 //
 // The work is done in the wings: ml reads, differentiates and runs models;
 // attack proposes adversarial points; assess drives the attacks and judges;
-// report renders what is defined here.
+// serve puts a guarded model on the network; watch keeps the record; report
+// renders what is defined here.
 package redoubt
 
 import (
