@@ -104,7 +104,7 @@ func (c *Constraints) Check(x, origin []float32) error {
 
 func (c *Constraints) checkElement(j int, v, was float32) error {
 	col := &c.Columns[j]
-	file, slack := col.file(v), col.slack()
+	file := col.file(v)
 	switch {
 	case v != v || v < col.Min || v > col.Max:
 		return fmt.Errorf("column %q: %v is outside its bounds %v to %v", col.Name, file, col.file(col.Min), col.file(col.Max))
@@ -114,8 +114,14 @@ func (c *Constraints) checkElement(j int, v, was float32) error {
 		return fmt.Errorf("column %q is immutable: %v became %v", col.Name, col.value(was), col.value(v))
 	case col.Monotone > 0 && v < was || col.Monotone < 0 && v > was:
 		return fmt.Errorf("column %q may only move one way: %v became %v", col.Name, col.value(was), col.value(v))
-	case col.Step > 0 && math.Abs(file-col.Step*math.Round(file/col.Step)) > math.Max(slack, 1e-3*col.Step):
-		return fmt.Errorf("column %q: %v is no multiple of %v", col.Name, file, col.Step)
+	}
+	return col.checkGrid(v)
+}
+
+func (c *Column) checkGrid(v float32) error {
+	file := c.file(v)
+	if c.Step > 0 && math.Abs(file-c.Step*math.Round(file/c.Step)) > math.Max(c.slack(), 1e-3*c.Step) {
+		return fmt.Errorf("column %q: %v is no multiple of %v", c.Name, file, c.Step)
 	}
 	return nil
 }
