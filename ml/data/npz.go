@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redoubt-ml/redoubt/ml/half"
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/ml/tensor"
 )
@@ -264,7 +265,7 @@ func reader(t *onnx.Tensor) (func(i int) float64, error) {
 	case onnx.Double:
 		return func(i int) float64 { return math.Float64frombits(le.Uint64(b[8*i:])) }, nil
 	case onnx.Float16:
-		return func(i int) float64 { return half(le.Uint16(b[2*i:])) }, nil
+		return func(i int) float64 { return float64(half.FromFloat16(le.Uint16(b[2*i:]))) }, nil
 	case onnx.Uint8, onnx.Bool:
 		return func(i int) float64 { return float64(b[i]) }, nil
 	case onnx.Int8:
@@ -287,19 +288,4 @@ func reader(t *onnx.Tensor) (func(i int) float64, error) {
 		kind = "void bytes (bfloat16 or another type that numpy lacks)"
 	}
 	return nil, fmt.Errorf("elements are %s; save as float32 or integers", kind)
-}
-
-// half is the value of an IEEE 754 binary16.
-func half(h uint16) float64 {
-	sign, exp, frac := 1-2*float64(h>>15), int(h>>10&31), float64(h&1023)
-	switch exp {
-	case 0:
-		return sign * math.Ldexp(frac, -24)
-	case 31:
-		if frac != 0 {
-			return math.NaN()
-		}
-		return math.Inf(int(sign))
-	}
-	return sign * math.Ldexp(1024+frac, exp-25)
 }

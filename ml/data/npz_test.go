@@ -3,7 +3,6 @@ package data
 import (
 	"archive/zip"
 	"bytes"
-	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -233,17 +232,6 @@ func TestOpenNPZ(t *testing.T) {
 	}
 	if _, err := Open("testdata/types.npz", Options{}); err == nil || !strings.Contains(err.Error(), `"x" is missing`) {
 		t.Errorf("without x: %v", err)
-	}
-}
-
-func TestHalf(t *testing.T) {
-	for h, want := range map[uint16]float64{0: 0, 0x3c00: 1, 0xc000: -2, 0x7bff: 65504, 1: math.Ldexp(1, -24), 0x0400: math.Ldexp(1, -14), 0x7c00: math.Inf(1), 0xfc00: math.Inf(-1)} {
-		if got := half(h); got != want {
-			t.Errorf("half(%#x) = %v, want %v", h, got, want)
-		}
-	}
-	if v := half(0x7e00); v == v {
-		t.Errorf("half(0x7e00) = %v, want NaN", v)
 	}
 }
 

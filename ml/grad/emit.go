@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/redoubt-ml/redoubt/ml/half"
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 )
 
@@ -271,9 +272,9 @@ func floats(v []float64, t onnx.DataType, dims []int64) *onnx.Tensor {
 		case onnx.Double:
 			raw = binary.LittleEndian.AppendUint64(raw, math.Float64bits(f))
 		case onnx.Float16:
-			raw = binary.LittleEndian.AppendUint16(raw, float16(f))
+			raw = binary.LittleEndian.AppendUint16(raw, half.Float16(float32(f)))
 		case onnx.BFloat16:
-			raw = binary.LittleEndian.AppendUint16(raw, bfloat16(f))
+			raw = binary.LittleEndian.AppendUint16(raw, half.Bfloat16(float32(f)))
 		default:
 			raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(float32(f)))
 		}
@@ -298,27 +299,4 @@ func numbers(t *onnx.Tensor) ([]float64, bool) {
 		return v, true
 	}
 	return nil, false
-}
-
-// bfloat16 rounds to the nearest bfloat16, ties to even. No value here is NaN.
-func bfloat16(f float64) uint16 {
-	b := math.Float32bits(float32(f))
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
-
-// float16 rounds to the nearest IEEE binary16, ties to even, by way of
-// float32. No value here is NaN.
-func float16(f float64) uint16 {
-	sign := uint16(math.Float32bits(float32(f)) >> 16 & 0x8000)
-	a := math.Abs(float64(float32(f)))
-	switch {
-	case a >= 65520: // halfway between the largest finite value and 2^16
-		return sign | 0x7c00
-	case a < 0x1p-14: // subnormal: a multiple of 2^-24
-		return sign | uint16(math.RoundToEven(a*0x1p24))
-	}
-	frac, exp := math.Frexp(a) // a = frac * 2^exp, frac in [0.5, 1)
-	mant := uint16(math.RoundToEven(frac * 0x1p11))
-	// mant counts from 1024 to 2048; a carry to 2048 moves into the exponent.
-	return sign | (uint16(exp+14)<<10 + mant - 1024)
 }

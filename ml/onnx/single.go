@@ -3,6 +3,8 @@ package onnx
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/redoubt-ml/redoubt/ml/half"
 )
 
 // Single rewrites a model's floating-point arithmetic to float32, in subgraphs
@@ -94,33 +96,11 @@ func (t DataType) float(b []byte) float32 {
 	case BFloat16:
 		return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
 	case Float16:
-		return half(binary.LittleEndian.Uint16(b))
+		return half.FromFloat16(binary.LittleEndian.Uint16(b))
 	}
 	v := math.Float64frombits(binary.LittleEndian.Uint64(b))
 	if !math.IsInf(v, 0) {
 		v = min(max(v, -math.MaxFloat32), math.MaxFloat32) // NaN stays NaN
-	}
-	return float32(v)
-}
-
-// half is the value of a float16 (IEEE 754 binary16), which float32 holds
-// exactly.
-func half(h uint16) float32 {
-	exponent, fraction := int(h>>10&0x1f), float64(h&0x3ff)/1024
-	var v float64
-	switch exponent {
-	case 0:
-		v = math.Ldexp(fraction, -14)
-	case 0x1f:
-		v = math.Inf(1)
-		if fraction != 0 {
-			v = math.NaN()
-		}
-	default:
-		v = math.Ldexp(1+fraction, exponent-15)
-	}
-	if h>>15 != 0 {
-		v = -v
 	}
 	return float32(v)
 }

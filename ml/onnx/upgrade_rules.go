@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/redoubt-ml/redoubt/ml/half"
 )
 
 type upgradeKey struct {
@@ -164,28 +166,9 @@ func floatScalar(elem DataType, v float32) (*Tensor, error) {
 	case Double:
 		return RawTensor("", Double, binary.LittleEndian.AppendUint64(nil, math.Float64bits(float64(v)))), nil
 	case Float16:
-		return RawTensor("", Float16, binary.LittleEndian.AppendUint16(nil, float16bits(v))), nil
+		return RawTensor("", Float16, binary.LittleEndian.AppendUint16(nil, half.Float16(v))), nil
 	}
 	return nil, fmt.Errorf("its data is %v, where this version allows floating point only", elem)
-}
-
-// float16bits rounds to the nearest half-precision number, ties to even; what
-// is too large becomes infinite.
-func float16bits(v float32) uint16 {
-	b := math.Float32bits(v)
-	sign := uint16(b>>16) & 0x8000
-	abs := b & 0x7fffffff
-	switch {
-	case abs > 0x7f800000: // NaN
-		return sign | 0x7e00
-	case abs >= 0x477ff000: // rounds to 65536 or more
-		return sign | 0x7c00
-	case abs < 0x38800000: // subnormal: in units of 2^-24
-		return sign | uint16(math.RoundToEven(math.Abs(float64(v))*(1<<24)))
-	}
-	abs -= 112 << 23 // from the exponent bias 127 to 15
-	abs += 0xfff + abs>>13&1
-	return sign | uint16(abs>>13)
 }
 
 func pad11(u *upgrader, n *Node) error {

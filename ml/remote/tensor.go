@@ -8,6 +8,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-ml/redoubt/ml/half"
 )
 
 // kind is a data type of the Open Inference Protocol.
@@ -90,9 +92,9 @@ func (k kind) appendBinary(b []byte, v float32) []byte {
 	case k.name == "FP64":
 		return binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(v)))
 	case k.name == "FP16":
-		return binary.LittleEndian.AppendUint16(b, half(v))
+		return binary.LittleEndian.AppendUint16(b, half.Float16(v))
 	case k.name == "BF16":
-		return binary.LittleEndian.AppendUint16(b, brain(v))
+		return binary.LittleEndian.AppendUint16(b, half.Bfloat16(v))
 	}
 	var le [8]byte
 	binary.LittleEndian.PutUint64(le[:], uint64(k.whole(v)))
@@ -107,9 +109,9 @@ func (k kind) number(b []byte) float32 {
 	case "FP64":
 		return float32(math.Float64frombits(binary.LittleEndian.Uint64(b)))
 	case "FP16":
-		return single(binary.LittleEndian.Uint16(b))
+		return half.FromFloat16(binary.LittleEndian.Uint16(b))
 	case "BF16":
-		return math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16)
+		return half.FromBfloat16(binary.LittleEndian.Uint16(b))
 	}
 	var le [8]byte
 	copy(le[:], b)
@@ -119,52 +121,6 @@ func (k kind) number(b []byte) float32 {
 		return float32(int64(u<<shift) >> shift)
 	}
 	return float32(u)
-}
-
-// half is the nearest float16 in its 16 bits, ties to even (IEEE 754 binary16).
-func half(v float32) uint16 {
-	bits := math.Float32bits(v)
-	sign := uint16(bits >> 16 & 0x8000)
-	a := math.Abs(float64(v))
-	switch {
-	case v != v:
-		return sign | 0x7e00
-	case a >= 65520: // half-way from the largest to infinity
-		return sign | 0x7c00
-	case a < 0x1p-14: // subnormal: multiples of 2^-24; 1024 of them carry into the normal ones
-		return sign | uint16(math.RoundToEven(a*0x1p24))
-	}
-	fraction, exponent := math.Frexp(a) // a = fraction * 2^exponent, fraction in [0.5, 1)
-	mantissa := uint16(math.RoundToEven(fraction * 0x1p11))
-	// 2048 carries into the exponent.
-	return sign | (uint16(exponent+13)<<10 + mantissa)
-}
-
-// single is the value of a float16.
-func single(h uint16) float32 {
-	exponent, mantissa := int(h>>10&0x1f), float64(h&0x3ff)
-	v := math.Ldexp(mantissa, -24)
-	switch {
-	case exponent == 0x1f && mantissa == 0:
-		v = math.Inf(1)
-	case exponent == 0x1f:
-		v = math.NaN()
-	case exponent > 0:
-		v = math.Ldexp(mantissa+1024, exponent-25)
-	}
-	if h&0x8000 != 0 {
-		v = -v
-	}
-	return float32(v)
-}
-
-// brain is the nearest bfloat16, ties to even.
-func brain(v float32) uint16 {
-	bits := math.Float32bits(v)
-	if v != v {
-		return uint16(bits>>16) | 0x40
-	}
-	return uint16((bits + 0x7fff + bits>>16&1) >> 16)
 }
 
 // values are numbers or words as they stood in JSON, in order.
