@@ -2,7 +2,10 @@ package policy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
+
+	"github.com/cedar-policy/cedar-go"
 
 	"github.com/redoubt-ml/redoubt"
 )
@@ -50,8 +53,8 @@ var Actions = map[Kind][]Action{
 	KindIncident: {Read, Change},
 }
 
-// Model is what policies may know of a model. It is not changed after it was
-// first used in a request.
+// Model is what policies may know of a model. It is not copied, and not changed
+// after it was first used in a request: make another instead.
 type Model struct {
 	Name   string   `json:"name"`
 	Stage  string   `json:"stage,omitempty"` // such as "production"
@@ -59,9 +62,13 @@ type Model struct {
 	Groups []string `json:"groups,omitempty"`
 	// Sensitive models want a second factor from people, for every action.
 	Sensitive bool `json:"sensitive,omitempty"`
+	// Open models answer everyone, even nobody: the zero principal.
+	Open bool `json:"open,omitempty"`
 	// Clearance is the most that any caller sees of the answers. Policies may
 	// lower it for some.
 	Clearance Clearance `json:"clearance,omitzero"`
+
+	entity atomic.Pointer[cedar.Entity] // made when it is first asked about
 }
 
 // Resource is what something is to be done to.
