@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ func must(t testing.TB, settings Settings, state State) *Engine {
 	}
 	return e
 }
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func on(m *Model) Resource { return Resource{Kind: KindModel, Name: m.Name, Model: m} }
 
