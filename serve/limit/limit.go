@@ -34,7 +34,8 @@ type Bucket struct {
 	// configuration, never from a client.
 	Name string
 	// Key is whose calls they are. It may come from a client.
-	Key    string
+	Key string
+	// Limits must all be kept. The slice is not changed after it was used.
 	Limits []Limit
 	// Shared buckets count calls of several callers. What is left in them is not
 	// told to any, for it would tell what the others do.
