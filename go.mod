@@ -18,6 +18,9 @@ require github.com/cedar-policy/cedar-go v1.9.0
 // Tests only: random cases that shrink (serve/policy, serve/limit).
 require pgregory.net/rapid v1.3.0
 
+// Tests only: goroutines that outlive what started them (watch/audit, serve).
+require go.uber.org/goleak v1.3.0
+
 // Tests only (report): SARIF output is held against the official schema.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
