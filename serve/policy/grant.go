@@ -46,6 +46,40 @@ func (g Grant) Check(s Settings) error {
 	return nil
 }
 
+// roleActions are what the default policies let the roles do with models.
+var roleActions = map[string][]Action{
+	"model_user":      {Invoke},
+	"model_developer": {Read, Invoke, Deploy},
+	"model_admin":     {Read, Invoke, Deploy, Delete},
+}
+
+// RoleActions are what the default policies let a role do with models; none for
+// other roles. Custom policies may permit more and forbid some.
+func RoleActions(role string) []Action { return slices.Clone(roleActions[role]) }
+
+// Gives reports whether a grant is about a model, and the actions on it that it
+// gives by the default policies, whether it has expired or not. Further roles
+// give what custom policies make of them, which is not listed.
+func (g Grant) Gives(m *Model) (actions []Action, about bool) {
+	if g.Role == "" {
+		p, err := ParsePermission(g.Permission)
+		for _, a := range Actions[KindModel] {
+			if err == nil && p.Covers(m.Name, a) {
+				actions = append(actions, a)
+			}
+		}
+		return actions, len(actions) > 0
+	}
+	if slices.Contains(Roles, g.Role) && !slices.Contains(modelRoles, g.Role) {
+		return nil, false
+	}
+	group, isGroup := strings.CutPrefix(g.On, "group:")
+	if g.On == "*" || g.On == "model:"+m.Name || isGroup && slices.Contains(m.Groups, group) {
+		return RoleActions(g.Role), true
+	}
+	return nil, false
+}
+
 // held is what a grant gives, ready to be compared.
 type held struct {
 	id         string

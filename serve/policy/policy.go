@@ -122,6 +122,15 @@ func (e *Engine) Load(state State) error {
 	return nil
 }
 
+// Check reports why the engine could not decide by a state, if so.
+func (e *Engine) Check(state State) error {
+	_, err := compile(defaults, e.settings, state)
+	return err
+}
+
+// With is another engine with the same settings, that decides by another state.
+func (e *Engine) With(state State) (*Engine, error) { return New(e.settings, state) }
+
 //go:embed default.cedar
 var defaults string
 

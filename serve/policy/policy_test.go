@@ -48,6 +48,13 @@ func TestRoles(t *testing.T) {
 	}
 	e := must(t, Settings{}, State{})
 	for role, actions := range want {
+		var models []string
+		for _, a := range RoleActions(role) {
+			models = append(models, "model:"+string(a))
+		}
+		if len(models) > 0 && strings.Join(models, " ") != actions || len(models) == 0 && strings.Contains(actions, "model:") {
+			t.Errorf("RoleActions(%q) are %v, want %q", role, models, actions)
+		}
 		p := redoubt.Principal{ID: "user:a", Verified: noon.Add(-time.Minute)}
 		if role != "" {
 			p.Roles = []string{role}
