@@ -37,15 +37,8 @@ func on(m *Model) Resource { return Resource{Kind: KindModel, Name: m.Name, Mode
 // The table of docs/permissions.md: what each role may do, with a second factor
 // shown a minute ago.
 func TestRoles(t *testing.T) {
-	want := map[string]string{
-		"":                "",
-		"model_user":      "model:invoke",
-		"model_developer": "model:read model:invoke model:deploy",
-		"model_admin":     "model:read model:invoke model:deploy model:delete",
-		"auditor":         "audit:read grant:read incident:read policy:read review:read",
-		"security_admin": "grant:read grant:create grant:delete incident:read incident:change policy:read policy:change policy:delete " +
-			"review:read review:create review:change token:read token:create token:delete user:read user:create user:change user:delete",
-	}
+	want := rolesOnPage(t)
+	want[""] = ""
 	e := must(t, Settings{}, State{})
 	for role, actions := range want {
 		var models []string
