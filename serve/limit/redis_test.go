@@ -3,6 +3,7 @@ package limit
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +24,14 @@ import (
 	"github.com/redoubt-ml/redoubt/internal/need"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The random tests try the same cases each time; -rapid.seed and -rapid.checks
+// try others, and more.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.seed", "1"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // server is a real redis-server in a temporary folder.
 type server struct {

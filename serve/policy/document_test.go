@@ -108,6 +108,20 @@ func TestCustomPolicies(t *testing.T) {
 	}
 }
 
+// Nobody owns nothing: what has no owner is not that of a caller without an
+// account.
+func TestNobodyOwnsNothing(t *testing.T) {
+	e := must(t, Settings{}, State{Documents: []Document{{ID: "owners", Text: `permit (principal, action == Action::"read", resource) when { resource.owner == principal };`}}})
+	for _, r := range []Resource{on(&Model{Name: "loans"}), {Kind: KindUser}, {Kind: KindAudit}} {
+		if d := e.Decide(Request{redoubt.Principal{}, Read, r, Context{Time: noon}}); d.Allowed {
+			t.Errorf("%+v: %+v", r, d)
+		}
+	}
+	if d := e.Decide(Request{redoubt.Principal{Roles: []string{"model_admin"}}, Read, on(&Model{Name: "loans"}), Context{Time: noon}}); d.Allowed {
+		t.Errorf("a role without an account: %+v", d)
+	}
+}
+
 // A policy that forbids everyone everything does not shut out who can take it
 // back.
 func TestLocalTakesBackAnyPolicy(t *testing.T) {

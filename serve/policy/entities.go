@@ -66,7 +66,7 @@ func newEntities(q *Request) *entities {
 	e.resource = cedar.Entity{
 		UID: cedar.NewEntityUID(entityTypes[q.Resource.Kind], cedar.String(q.Resource.Name)),
 		Attributes: cedar.NewRecord(cedar.RecordMap{
-			"owner": cedar.NewEntityUID("Principal", cedar.String(q.Resource.Owner)),
+			"owner": owner(q.Resource.Owner),
 		}),
 	}
 	return e
@@ -82,7 +82,7 @@ func (m *Model) asEntity() cedar.Entity {
 		Attributes: cedar.NewRecord(cedar.RecordMap{
 			"name":      cedar.String(m.Name),
 			"stage":     cedar.String(m.Stage),
-			"owner":     cedar.NewEntityUID("Principal", cedar.String(m.Owner)),
+			"owner":     owner(m.Owner),
 			"sensitive": cedar.Boolean(m.Sensitive),
 			"open":      cedar.Boolean(m.Open),
 		}),
@@ -100,6 +100,15 @@ func (e *entities) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 		return e.resource, true
 	}
 	return cedar.Entity{}, false
+}
+
+// owner is who something belongs to. What belongs to nobody must not belong to
+// the nobody who calls without an account: "none" is no principal's id.
+func owner(id string) cedar.EntityUID {
+	if id == "" {
+		id = "none"
+	}
+	return cedar.NewEntityUID("Principal", cedar.String(id))
 }
 
 func members(group cedar.EntityType, names []string) cedar.EntityUIDSet {

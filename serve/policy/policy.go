@@ -216,6 +216,8 @@ func (c *compiled) decidable(q *Request) error {
 		return errors.New("the request has no time")
 	case kindOf(q.Principal.ID) == stranger:
 		return fmt.Errorf("principal %q is of no known kind", clip(q.Principal.ID))
+	case q.Principal.ID == "" && len(q.Principal.Roles)+len(q.Principal.Groups) > 0:
+		return errors.New("a principal without an id has roles or groups")
 	case kindOf(q.Principal.ID) == local && q.Principal.Method != "socket":
 		return fmt.Errorf("principal %q did not come through the server's socket", clip(q.Principal.ID))
 	case !slices.Contains(Actions[r.Kind], q.Action):

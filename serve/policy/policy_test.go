@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"flag"
 	"fmt"
 	"iter"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +20,15 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 )
+
+// The random tests try the same cases each time; -rapid.seed and -rapid.checks
+// try others, and more.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.seed", "1"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
@@ -382,6 +393,20 @@ func TestFailingPolicy(t *testing.T) {
 		q := Request{redoubt.Principal{ID: "user:a", Roles: []string{"model_user"}}, Invoke, on(&Model{Name: "loans"}), Context{Time: noon}}
 		if d := e.Decide(q); d.Allowed || !strings.Contains(d.Why, "policy x/1 fails") {
 			t.Errorf("%s: %+v", text, d)
+		}
+	}
+}
+
+// A second factor of the near future was noted by another node's clock; one of
+// the far future was not shown.
+func TestSecondFactorOfTheFuture(t *testing.T) {
+	e := must(t, Settings{}, State{})
+	for ahead, want := range map[time.Duration]bool{0: true, time.Minute: true, time.Minute + 1: false, 24 * time.Hour: false} {
+		p := redoubt.Principal{ID: "user:a", Roles: []string{"model_admin"}, Verified: noon.Add(ahead)}
+		for _, a := range []Action{Invoke, Delete} {
+			if d := e.Decide(Request{p, a, on(&Model{Name: "loans", Sensitive: true}), Context{Time: noon}}); d.Allowed != want {
+				t.Errorf("%s, %v ahead: %+v", a, ahead, d)
+			}
 		}
 	}
 }

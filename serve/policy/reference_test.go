@@ -65,6 +65,9 @@ func unknown(q *Request, s Settings) bool {
 			return true
 		}
 	}
+	if q.Principal.ID == "" && (len(q.Principal.Roles) > 0 || len(q.Principal.Groups) > 0) {
+		return true
+	}
 	for _, r := range q.Principal.Roles {
 		if !strings.Contains(" model_user model_developer model_admin auditor security_admin ", " "+r+" ") && !slices.Contains(s.Roles, r) {
 			return true

@@ -19,15 +19,24 @@ type chain struct {
 	segment int64 // size after which another begins
 	lock    *os.File
 
-	file *os.File // nil where the next entry begins a segment
-	size int64    // of what is durable in it
-	torn bool     // there may be more in the file, which is to be cut off
+	file file  // nil where the next entry begins a segment
+	size int64 // of what is durable in it
+	torn bool  // there may be more in the file, which is to be cut off
 
 	seq  int64
 	hash link
 	id   string // of the last entry
 
 	buf []byte
+}
+
+// file is what is asked of an open segment: an [os.File], or one that a test has
+// fail.
+type file interface {
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
+	Close() error
 }
 
 const suffix = ".jsonl"
@@ -90,9 +99,12 @@ func (c *chain) resume() (cut int64, err error) {
 		c.id = e.ID
 	}
 	c.seq, c.hash, c.size = s.seq, s.hash, s.good
-	c.file, err = os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
-	if err != nil || s.left == 0 {
+	f, err := os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
+	if err != nil {
 		return 0, err
+	}
+	if c.file = f; s.left == 0 {
+		return 0, nil
 	}
 	c.torn = true
 	return s.left, c.mend()

@@ -167,8 +167,56 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// A disk that fails to flush, and one that cannot begin a file: the log goes on
-// when it can.
+// flaky is a segment whose flushes can be made to fail, and are counted.
+type flaky struct {
+	*os.File
+	fails   bool
+	flushed int64 // size at the last flush
+}
+
+func (f *flaky) Sync() error {
+	if f.fails {
+		return syscall.EIO
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	f.flushed = info.Size()
+	return f.File.Sync()
+}
+
+// Record returns when its entry was flushed. One whose flush failed is not in the
+// log, at once and later, for what a failed flush left nobody knows.
+func TestFlush(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	record(t, l, deed(1))
+	f := &flaky{File: l.chain.file.(*os.File)}
+	l.chain.file = f // the writer sleeps
+	record(t, l, deed(2))
+	info, err := f.Stat()
+	if err != nil || f.flushed != info.Size() {
+		t.Errorf("flushed up to %d of %d, %v", f.flushed, info.Size(), err)
+	}
+	f.fails = true
+	long := deed(3)
+	long.Before = strings.Repeat("x", 1000)
+	if err := l.Record(t.Context(), long); !errors.Is(err, syscall.EIO) {
+		t.Error(err)
+	}
+	if got, err := os.Stat(f.Name()); err != nil || got.Size() != info.Size() {
+		t.Errorf("%d bytes after a failed flush, want %d", got.Size(), info.Size())
+	}
+	f.fails = false
+	record(t, l, deed(4))
+	shut(t, l)
+	if r, err := Verify(t.Context(), dir); err != nil || r.Entries != 3 || r.Unfinished != 0 {
+		t.Error(r, err)
+	}
+}
+
+// A disk that cannot begin a file: the log goes on when it can.
 func TestFolderGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
 	l := open(t, dir, Config{SegmentSize: 1, Delay: time.Millisecond})

@@ -68,31 +68,41 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 
 func TestDamageIsFoundAndNamed(t *testing.T) {
 	dir, names, files := small(t)
-	lines := func(i int) [][]byte { return bytes.SplitAfter(bytes.TrimSuffix(files[names[i]], nil), []byte("\n")) }
 	write := func(i int, parts ...[]byte) {
 		if err := os.WriteFile(filepath.Join(dir, names[i]), bytes.Join(parts, nil), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	first := slices.IndexFunc(names, func(n string) bool { return n == names[1] }) // of the middle segment
-	l := lines(1)
-	var at int64
-	if _, err := fmt.Sscanf(names[first], "%d", &at); err != nil {
+	l := bytes.SplitAfter(files[names[1]], []byte("\n"))
+	var at int64 // the first entry of the middle segment
+	if _, err := fmt.Sscanf(names[1], "%d", &at); err != nil {
 		t.Fatal(err)
 	}
 	for what, c := range map[string]struct {
 		do    func()
 		entry int64
 	}{
-		"a line less":                  {func() { write(1, append([][]byte{l[0]}, l[2:]...)...) }, at + 1},
-		"a line twice":                 {func() { write(1, append([][]byte{l[0], l[0]}, l[1:]...)...) }, at + 1},
-		"two lines swapped":            {func() { write(1, append([][]byte{l[1], l[0]}, l[2:]...)...) }, at},
-		"the end cut off":              {func() { write(1, files[names[1]][:len(files[names[1]])-10]) }, at + int64(len(l)) - 2},
-		"the last line of a segment":   {func() { write(1, l[:len(l)-2]...) }, at + int64(len(l)) - 2},
-		"an empty segment":             {func() { write(1) }, at},
-		"a segment less":               {func() { os.Remove(filepath.Join(dir, names[1])) }, at},
-		"the first segment less":       {func() { os.Remove(filepath.Join(dir, names[0])) }, 1},
-		"a line of another log":        {func() { other, _, f := small(t); _ = other; write(1, f[names[1]]) }, at},
+		"a line less":                {func() { write(1, append([][]byte{l[0]}, l[2:]...)...) }, at + 1},
+		"a line twice":               {func() { write(1, append([][]byte{l[0], l[0]}, l[1:]...)...) }, at + 1},
+		"two lines swapped":          {func() { write(1, append([][]byte{l[1], l[0]}, l[2:]...)...) }, at},
+		"the end cut off":            {func() { write(1, files[names[1]][:len(files[names[1]])-10]) }, at + int64(len(l)) - 2},
+		"the last line of a segment": {func() { write(1, l[:len(l)-2]...) }, at + int64(len(l)) - 2},
+		"an empty segment":           {func() { write(1) }, at},
+		"a segment less":             {func() { os.Remove(filepath.Join(dir, names[1])) }, at},
+		"the first segment less":     {func() { os.Remove(filepath.Join(dir, names[0])) }, 1},
+		"a line of another log":      {func() { _, _, f := small(t); write(1, f[names[1]]) }, at},
+		"an entry with a number too high": {func() {
+			prev, err := parseLine(bytes.TrimSuffix(files[names[2]][bytes.LastIndexByte(files[names[2]][:len(files[names[2]])-1], '\n')+1:], []byte("\n")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(2, files[names[2]], appendLine(nil, 11, prev.hash.next(11, prev.event), prev.event))
+		}, 10},
+		"a hash in capitals": {func() {
+			end := bytes.Index(l[0], []byte(`","event"`))
+			begin := end - 64
+			write(1, l[0][:begin], bytes.ToUpper(l[0][begin:end]), l[0][end:], bytes.Join(l[1:], nil))
+		}, at},
 		"a line put at the end":        {func() { write(2, files[names[2]], []byte("{}\n")) }, 10},
 		"something put at the end":     {func() { write(2, files[names[2]], []byte("hello")) }, 10},
 		"a line longer than any entry": {func() { write(2, files[names[2]], bytes.Repeat([]byte("x"), maxLine+10)) }, 0},

@@ -182,7 +182,7 @@ func (k *Keeper) Judge(ctx context.Context, ch Change, review, grant string, v V
 		if item.Verdict != "" {
 			return p, fmt.Errorf("judge grant %q: it was decided by %s: %w", grant, item.By, ErrStale)
 		}
-		if item.Grant.Subject == ch.By.ID {
+		if grantResource(&ch, item.Grant).Owner == ch.By.ID {
 			return p, errors.New("judge a grant: it is your own: have another review it")
 		}
 		item.Verdict, item.By, item.At, item.Reason = v, ch.By.ID, k.instant(), ch.Reason
