@@ -98,6 +98,15 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 			}
 			write(2, files[names[2]], appendLine(nil, 11, prev.hash.next(11, prev.event), prev.event))
 		}, 10},
+		"an event in another encoding": {func() {
+			prev, err := parseLine(l[0][:len(l[0])-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := deed(1)
+			event := bytes.Replace(appendEvent(nil, &e), []byte(`"actor":`), []byte(`"actor":"user:innocent","actor":`), 1)
+			write(1, l[0], appendLine(nil, at+1, prev.hash.next(at+1, event), event))
+		}, at + 1},
 		"a hash in capitals": {func() {
 			end := bytes.Index(l[0], []byte(`","event"`))
 			begin := end - 64

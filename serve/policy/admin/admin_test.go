@@ -334,3 +334,45 @@ func testLeave(t *testing.T, db *store.DB) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// meanwhile is a log that has something happen when it is first told of a
+// change.
+type meanwhile struct {
+	*audit.Log
+	do func()
+}
+
+func (m *meanwhile) Record(ctx context.Context, e redoubt.Event) error {
+	if do := m.do; do != nil {
+		m.do = nil
+		do()
+	}
+	return m.Log.Record(ctx, e)
+}
+
+// What another node grants between the planning of a change and its writing is
+// not missed: the change is refused, and logged as failed.
+func TestOvertaken(t *testing.T) { storetest.Run(t, testOvertaken) }
+
+func testOvertaken(t *testing.T, db *store.DB) {
+	a, b := open(t, db), open(t, db)
+	a.grant(t, policy.Grant{Subject: "user:a", Role: "model_user", On: "*"})
+	if err := b.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.cfg.Log = &meanwhile{a.log, func() {
+		b.grant(t, policy.Grant{Subject: "user:a", Role: "model_admin", On: "*"})
+	}}
+	if _, err := a.Leave(t.Context(), by("left"), "user:a"); !errors.Is(err, ErrStale) {
+		t.Fatal(err)
+	}
+	if all, err := a.Grants(t.Context()); err != nil || len(all) != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if e := a.events(t); e[len(e)-1].Outcome != redoubt.Failed {
+		t.Errorf("%+v", e[len(e)-1])
+	}
+	if taken, err := a.Leave(t.Context(), by("left"), "user:a"); err != nil || len(taken) != 2 {
+		t.Errorf("%+v, %v", taken, err)
+	}
+}
