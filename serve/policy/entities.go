@@ -1,0 +1,190 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+)
+
+// The kinds of principal, by the beginning of their id.
+const (
+	nobody   = "nobody"
+	person   = "person"
+	machine  = "machine"
+	local    = "local"
+	stranger = "stranger" // an id of no known form
+)
+
+func kindOf(id string) string {
+	if id == "" {
+		return nobody
+	}
+	prefix, rest, _ := strings.Cut(id, ":")
+	if rest == "" || len(id) > maxID {
+		return stranger
+	}
+	switch prefix {
+	case "user", "oidc":
+		return person
+	case "service", "certificate":
+		return machine
+	case "local":
+		return local
+	}
+	return stranger
+}
+
+// maxID bounds a principal's id, in bytes: an issuer's URL and a subject.
+const maxID = 1024
+
+// entityTypes are the types in the schema of the kinds.
+var entityTypes = map[Kind]cedar.EntityType{
+	KindModel: "Model", KindUser: "User", KindToken: "Token", KindGrant: "Grant",
+	KindPolicy: "Policy", KindReview: "Review", KindAudit: "Audit", KindIncident: "Incident",
+}
+
+// entities are the things of one request as Cedar sees them. Only the two of the
+// request have anything to see: groups are names.
+type entities struct{ principal, resource cedar.Entity }
+
+func newEntities(q *Request) *entities {
+	e := &entities{principal: cedar.Entity{
+		UID:     cedar.NewEntityUID("Principal", cedar.String(q.Principal.ID)),
+		Parents: members("Group", q.Principal.Groups),
+		Attributes: cedar.NewRecord(cedar.RecordMap{
+			"kind":   cedar.String(kindOf(q.Principal.ID)),
+			"method": cedar.String(q.Principal.Method),
+			"scoped": cedar.Boolean(q.Principal.Scopes != nil),
+		}),
+	}}
+	if q.Resource.Kind == KindModel {
+		e.resource = q.Resource.Model.asEntity()
+		return e
+	}
+	e.resource = cedar.Entity{
+		UID: cedar.NewEntityUID(entityTypes[q.Resource.Kind], cedar.String(q.Resource.Name)),
+		Attributes: cedar.NewRecord(cedar.RecordMap{
+			"owner": owner(q.Resource.Owner),
+		}),
+	}
+	return e
+}
+
+func (m *Model) asEntity() cedar.Entity {
+	if e := m.entity.Load(); e != nil {
+		return *e
+	}
+	e := cedar.Entity{
+		UID:     cedar.NewEntityUID("Model", cedar.String(m.Name)),
+		Parents: members("ModelGroup", m.Groups),
+		Attributes: cedar.NewRecord(cedar.RecordMap{
+			"name":      cedar.String(m.Name),
+			"stage":     cedar.String(m.Stage),
+			"owner":     owner(m.Owner),
+			"sensitive": cedar.Boolean(m.Sensitive),
+			"open":      cedar.Boolean(m.Open),
+		}),
+	}
+	m.entity.Store(&e)
+	return e
+}
+
+// Get implements [cedar.EntityGetter].
+func (e *entities) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
+	switch uid {
+	case e.principal.UID:
+		return e.principal, true
+	case e.resource.UID:
+		return e.resource, true
+	}
+	return cedar.Entity{}, false
+}
+
+// owner is who something belongs to. What belongs to nobody must not belong to
+// the nobody who calls without an account: "none" is no principal's id.
+func owner(id string) cedar.EntityUID {
+	if id == "" {
+		id = "none"
+	}
+	return cedar.NewEntityUID("Principal", cedar.String(id))
+}
+
+func members(group cedar.EntityType, names []string) cedar.EntityUIDSet {
+	uids := make([]cedar.EntityUID, len(names))
+	for i, n := range names {
+		uids[i] = cedar.NewEntityUID(group, cedar.String(n))
+	}
+	return cedar.NewEntityUIDSet(uids...)
+}
+
+// circumstances are the context of the schema. They hold what is looked up in
+// data, so that the policies need not.
+func (c *compiled) circumstances(q *Request) (cedar.Record, error) {
+	roles, granted, err := c.holds(q)
+	if err != nil {
+		return cedar.Record{}, err
+	}
+	scope, err := inScope(q.Principal.Scopes, q)
+	if err != nil {
+		return cedar.Record{}, err
+	}
+	once, fresh := c.verified(q)
+	m := cedar.RecordMap{
+		"time":         cedar.NewDatetime(q.Context.Time),
+		"path":         cedar.String(q.Context.Path),
+		"roles":        roles,
+		"granted":      cedar.Boolean(granted),
+		"inScope":      cedar.Boolean(scope),
+		"secondFactor": cedar.Boolean(once),
+		"steppedUp":    cedar.Boolean(fresh),
+	}
+	if q.Context.From.IsValid() {
+		from := q.Context.From.Unmap().WithZone("")
+		m["from"] = cedar.IPAddr(netip.PrefixFrom(from, from.BitLen()))
+	}
+	return cedar.NewRecord(m), nil
+}
+
+// holds is the roles that the principal holds on the resource, and whether a
+// permission gives it the action.
+func (c *compiled) holds(q *Request) (roles cedar.Set, granted bool, err error) {
+	var all []cedar.Value
+	for _, r := range q.Principal.Roles {
+		if !c.settings.knows(r) {
+			return roles, false, fmt.Errorf("the principal has the unknown role %q", clip(r))
+		}
+		all = append(all, cedar.String(r))
+	}
+	c.grants.of(q, func(h held) {
+		if h.role != "" {
+			all = append(all, cedar.String(h.role))
+		} else if q.Resource.Kind == KindModel && h.permission.Covers(q.Resource.Name, q.Action) {
+			granted = true
+		}
+	})
+	return cedar.NewSet(all...), granted, nil
+}
+
+// verified reports whether a second factor was shown, and whether recently
+// enough for what is dangerous.
+func (c *compiled) verified(q *Request) (once, fresh bool) {
+	if q.Resource.Kind == KindModel && c.settings.MachinesDeploy && kindOf(q.Principal.ID) == machine {
+		return false, true
+	}
+	at := q.Principal.Verified
+	age := q.Context.Time.Sub(at)
+	if at.IsZero() || age < -clockSkew {
+		return false, false
+	}
+	return true, age <= c.settings.StepUp
+}
+
+// stronger is the need that, once met, leaves the other met too.
+func stronger(a, b Need) Need {
+	if a == StepUp || b == Nothing {
+		return a
+	}
+	return b
+}

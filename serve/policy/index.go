@@ -1,0 +1,172 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	cedarast "github.com/cedar-policy/cedar-go/ast"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
+)
+
+// rule is a policy with what its annotations say.
+type rule struct {
+	id        string
+	policy    *cedar.Policy
+	needs     Need
+	clearance *Clearance // a forbid with one forbids no more than what exceeds it
+	custom    bool
+	about     cedar.EntityType // the only type of resource it may match; "" for any
+}
+
+// index finds the policies whose scope may match a request, for Cedar evaluates
+// every policy it is given. Each policy lies at the first thing its scope names,
+// of the resource, the principal and the action; one that names none is always
+// looked at. A policy that is not found could not have matched, so the decision
+// is that of all policies.
+type index struct {
+	resource  map[cedar.EntityUID][]*rule
+	principal map[cedar.EntityUID][]*rule
+	action    map[cedar.EntityUID][]*rule
+	rest      []*rule
+	byID      map[cedar.PolicyID]*rule
+}
+
+func newIndex(rules []*rule) *index {
+	x := &index{
+		resource:  map[cedar.EntityUID][]*rule{},
+		principal: map[cedar.EntityUID][]*rule{},
+		action:    map[cedar.EntityUID][]*rule{},
+		byID:      map[cedar.PolicyID]*rule{},
+	}
+	for _, r := range rules {
+		x.byID[cedar.PolicyID(r.id)] = r
+		a := r.policy.AST()
+		if is, ok := a.Resource.(ast.ScopeTypeIs); ok {
+			r.about = is.Type
+		}
+		if in, ok := a.Action.(ast.ScopeTypeInSet); ok && named(a.Resource) == nil && named(a.Principal) == nil {
+			r.policy = anyAction(*a)
+			for _, uid := range in.Entities {
+				x.action[uid] = append(x.action[uid], r)
+			}
+			continue
+		}
+		if uid := named(a.Resource); uid != nil {
+			x.resource[*uid] = append(x.resource[*uid], r)
+		} else if uid := named(a.Principal); uid != nil {
+			x.principal[*uid] = append(x.principal[*uid], r)
+		} else if uid := named(a.Action); uid != nil {
+			x.action[*uid] = append(x.action[*uid], r)
+		} else {
+			x.rest = append(x.rest, r)
+		}
+	}
+	return x
+}
+
+// anyAction is a policy without its list of actions, for which Cedar would make a
+// set at each request: where the index has it, the action is one of them.
+func anyAction(p cedarast.Policy) *cedar.Policy {
+	p.Action = ast.ScopeTypeAll{}
+	return cedar.NewPolicyFromAST(&p)
+}
+
+// named is the one thing that a scope names, or nil.
+func named(s ast.IsScopeNode) *cedar.EntityUID {
+	switch s := s.(type) {
+	case ast.ScopeTypeEq:
+		return &s.Entity
+	case ast.ScopeTypeIn:
+		return &s.Entity
+	case ast.ScopeTypeIsIn:
+		return &s.Entity
+	}
+	return nil
+}
+
+// selection is the policies to look at for one request: what Cedar is given.
+type selection struct {
+	index    *index
+	entities cedar.EntityGetter
+	request  *cedar.Request
+	// What is left out.
+	defaultsOnly, permitsOnly bool
+}
+
+// authorize asks Cedar, and gives the ids of the policies that decided, sorted.
+// Cedar skips a policy that fails, even one that would forbid; here it is an
+// error.
+func (s selection) authorize() (permitted bool, policies []string, err error) {
+	decision, diagnostic := cedar.Authorize(s, s.entities, *s.request)
+	if len(diagnostic.Errors) > 0 {
+		for _, e := range diagnostic.Errors {
+			policies = append(policies, fmt.Sprintf("policy %s fails: %s", e.PolicyID, e.Message))
+		}
+		slices.Sort(policies)
+		return false, nil, errors.New(strings.Join(slices.Compact(policies), "; "))
+	}
+	for _, r := range diagnostic.Reasons {
+		policies = append(policies, string(r.PolicyID))
+	}
+	slices.Sort(policies)
+	return bool(decision), slices.Compact(policies), nil
+}
+
+// All implements [cedar.PolicyIterator].
+func (s selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		each := func(rules []*rule) bool {
+			for _, r := range rules {
+				if s.leavesOut(r) {
+					continue
+				}
+				if !yield(cedar.PolicyID(r.id), r.policy) {
+					return false
+				}
+			}
+			return true
+		}
+		_ = s.at(s.index.resource, s.request.Resource, each) &&
+			s.at(s.index.principal, s.request.Principal, each) &&
+			s.at(s.index.action, s.request.Action, each) &&
+			each(s.index.rest)
+	}
+}
+
+// leavesOut drops what was not asked for, and policies about another kind of
+// resource.
+func (s selection) leavesOut(r *rule) bool {
+	return r.about != "" && r.about != s.request.Resource.Type ||
+		s.defaultsOnly && r.custom ||
+		s.permitsOnly && r.policy.Effect() == cedar.Forbid
+}
+
+// at visits what lies at an entity and at everything that it is in.
+func (s selection) at(m map[cedar.EntityUID][]*rule, uid cedar.EntityUID, each func([]*rule) bool) bool {
+	if len(m) == 0 {
+		return true
+	}
+	var climbed []cedar.EntityUID // hierarchies may meet again, or go in circles
+	var climb func(uid cedar.EntityUID) bool
+	climb = func(uid cedar.EntityUID) bool {
+		if !each(m[uid]) {
+			return false
+		}
+		entity, ok := s.entities.Get(uid)
+		if !ok || entity.Parents.Len() == 0 || slices.Contains(climbed, uid) {
+			return true
+		}
+		climbed = append(climbed, uid)
+		for parent := range entity.Parents.All() {
+			if !climb(parent) {
+				return false
+			}
+		}
+		return true
+	}
+	return climb(uid)
+}

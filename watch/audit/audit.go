@@ -1,0 +1,237 @@
+// Package audit keeps the record of what was done and refused: an append-only
+// log of events, each entry bound to all before it by SHA-256.
+//
+//	log, err := audit.Open(dir, audit.Config{})
+//	...
+//	err = log.Record(ctx, event)  // durable when it returns
+//	err = log.Enqueue(event)      // durable within 50 ms
+//	...
+//	for event, err := range audit.Read(ctx, dir, audit.Filter{Action: "policy."}) { ... }
+//	report, err := audit.Verify(ctx, dir)
+//
+// # On the disk
+//
+// A folder holds one log of one writer. Its segments are files of lines, named
+// by the number of their first entry:
+//
+//	{"seq":7,"hash":"9f86...","event":{"id":"...","time":"...",...}}
+//
+// A hash is SHA-256 over "redoubt.audit/v1\n", the hash of the entry before (32
+// zero bytes for the first), the number in eight bytes, the higher first, and the
+// bytes of the event as they stand. An event has one encoding: its fields in
+// fixed order, printable ASCII, everything else as \uXXXX. So a line is a line
+// whatever a client sent, a terminal that shows it is not told to do anything,
+// and the chain can be computed again by a dozen lines in any language.
+//
+// # Promises
+//
+//   - What Record has taken, and what Enqueue has taken longer ago than its
+//     delay, is there after a crash at any moment.
+//   - A line that a crash cut short is recognised and cut off when the log is
+//     opened again, which is recorded. Anything else that does not fit is damage,
+//     and a damaged log is not opened.
+//   - While the disk refuses, Record fails at once and Enqueue when the buffer is
+//     full; both go on by themselves when the disk takes entries again. An entry
+//     that Record failed to write is not in the log, and one that Enqueue took is
+//     tried again until it is.
+//   - Card numbers, e-mail addresses and bearer tokens are masked before anything
+//     is written, and long fields are cut, visibly.
+//
+// Whoever can write to the folder can also write the whole chain anew, or take
+// entries off its end: [Verify] finds damage within the log, and signed
+// checkpoints kept elsewhere are to find the rest.
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+)
+
+// Config is how a log is kept. The zero value works.
+type Config struct {
+	// Delay bounds how long an entry given to [Log.Enqueue] waits to be written;
+	// 50 ms if zero.
+	Delay time.Duration
+	// Buffer bounds the entries that wait to be written; 4096 if zero.
+	Buffer int
+	// SegmentSize is the size in bytes after which a new file is begun; 64 MiB if
+	// zero.
+	SegmentSize int64
+	// Logger is told when the disk refuses and when it takes entries again, once
+	// each; nil for nobody.
+	Logger *slog.Logger
+}
+
+const (
+	defaultDelay   = 50 * time.Millisecond
+	defaultBuffer  = 4096
+	defaultSegment = 64 << 20
+)
+
+// ErrFull says that more entries wait to be written than the buffer holds.
+var ErrFull = errors.New("the buffer of the audit log is full: its disk is too slow or refuses")
+
+// ErrClosed says that the log was closed.
+var ErrClosed = errors.New("the audit log is closed")
+
+// Log is an open log. It is safe for concurrent use.
+type Log struct {
+	cfg   Config
+	node  string // tells the ids of this writer from those of others
+	chain *chain // the writer's alone
+	wake  chan struct{}
+	ended chan struct{}
+
+	mu      sync.Mutex
+	waiting []*entry
+	due     time.Time // when the first of them is to be written at the latest
+	last    int64     // nanoseconds since 1970, of the last id
+	closed  bool
+	err     error // why the disk refused last, nil when it did not
+}
+
+// entry is an event on its way to the disk.
+type entry struct {
+	event redoubt.Event
+	done  chan error // nil for entries that nobody waits for
+}
+
+// Open opens the log in a folder, which it makes if there is none, and begins
+// where it ended. Only one process may have it open.
+func Open(dir string, cfg Config) (*Log, error) {
+	if cfg.Delay <= 0 {
+		cfg.Delay = defaultDelay
+	}
+	if cfg.Buffer <= 0 {
+		cfg.Buffer = defaultBuffer
+	}
+	if cfg.SegmentSize <= 0 {
+		cfg.SegmentSize = defaultSegment
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c, cut, err := openChain(dir, cfg.SegmentSize)
+	if err != nil {
+		return nil, fmt.Errorf("open audit log: %w", err)
+	}
+	node := make([]byte, 4)
+	rand.Read(node) // it never fails
+	l := &Log{
+		cfg: cfg, node: hex.EncodeToString(node), chain: c, last: c.lastTime(),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+	}
+	go l.write()
+	if cut > 0 {
+		err := l.Record(context.Background(), redoubt.Event{
+			Action: "audit.cut", Outcome: redoubt.Failed, Actor: "local:" + strconv.Itoa(os.Getuid()), Resource: "audit:" + filepath.Base(dir),
+			Reason:  "the last line was cut short when the process ended, and was removed",
+			Details: map[string]string{"bytes": strconv.FormatInt(cut, 10)},
+		})
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return l, nil
+}
+
+// Record writes an event and returns when it is durable. The log sets the
+// event's id, and its time if it has none. When the context ends first, the event
+// may be written or not.
+func (l *Log) Record(ctx context.Context, e redoubt.Event) error {
+	done := make(chan error, 1)
+	if err := l.accept(e, done); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the audit log: %w", context.Cause(ctx))
+	}
+}
+
+// Enqueue has an event written within the delay of [Config], and returns at
+// once. It fails when the buffer is full.
+func (l *Log) Enqueue(e redoubt.Event) error { return l.accept(e, nil) }
+
+// Err is why the disk refused entries when it was last given some, nil if it
+// took them.
+func (l *Log) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// Close writes what waits, and closes the log.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.closed = true
+	l.mu.Unlock()
+	l.signal()
+	<-l.ended
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.chain.close()
+	if n := len(l.waiting); n > 0 {
+		err = errors.Join(fmt.Errorf("close audit log: %d entries were not written: %w", n, l.err), err)
+	}
+	return err
+}
+
+func (l *Log) accept(e redoubt.Event, done chan error) error {
+	e = presentable(e)
+	now := time.Now()
+	if e.Time.IsZero() {
+		e.Time = now
+	}
+	e.Time = e.Time.UTC()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return ErrClosed
+	}
+	if len(l.waiting) >= l.cfg.Buffer {
+		if l.err != nil {
+			return fmt.Errorf("%w: %w", ErrFull, l.err)
+		}
+		return ErrFull
+	}
+	l.last = max(l.last+1, now.UnixNano()) // also when the clock is set back
+	e.ID = fmt.Sprintf("%016x-%s", l.last, l.node)
+	due := now
+	if done == nil {
+		due = now.Add(l.cfg.Delay)
+	}
+	sooner := len(l.waiting) == 0 || due.Before(l.due)
+	if sooner {
+		l.due = due
+	}
+	l.waiting = append(l.waiting, &entry{e, done})
+	if sooner || len(l.waiting) == l.cfg.Buffer/2 {
+		l.signal()
+	}
+	return nil
+}
+
+func (l *Log) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}

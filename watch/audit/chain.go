@@ -1,0 +1,293 @@
+package audit
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// chain is the log on the disk: its last segment, open for writing, and where
+// the next entry joins.
+type chain struct {
+	dir     string
+	segment int64 // size after which another begins
+	lock    *os.File
+
+	file file  // nil where the next entry begins a segment
+	size int64 // of what is durable in it
+	torn bool  // there may be more in the file, which is to be cut off
+
+	seq  int64
+	hash link
+	id   string // of the last entry
+
+	buf []byte
+}
+
+// file is what is asked of an open segment: an [os.File], or one that a test has
+// fail.
+type file interface {
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
+	Close() error
+}
+
+const suffix = ".jsonl"
+
+func segmentName(first int64) string { return fmt.Sprintf("%020d%s", first, suffix) }
+
+// segments are the files of a log in their order.
+func segments(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, e := range entries {
+		number, ok := strings.CutSuffix(e.Name(), suffix)
+		if n, err := strconv.ParseInt(number, 10, 64); ok && err == nil && segmentName(n) == e.Name() {
+			out = append(out, e.Name())
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// openChain finds the end of a log, and cuts off a line that was not finished.
+func openChain(dir string, segment int64) (c *chain, cut int64, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, 0, err
+	}
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	c = &chain{dir: dir, segment: segment, lock: lock}
+	if cut, err = c.resume(); err != nil {
+		return nil, 0, errors.Join(err, c.close())
+	}
+	return c, cut, nil
+}
+
+// resume reads the last segment, and of the one before its last entry.
+func (c *chain) resume() (cut int64, err error) {
+	names, err := segments(c.dir)
+	if err != nil || len(names) == 0 {
+		return 0, err
+	}
+	names = names[max(len(names)-2, 0):]
+	s := scanner{dir: c.dir, trustFirst: names[0] != segmentName(1)}
+	var last line
+	for l, err := range s.segments(names) {
+		if err != nil {
+			return 0, err
+		}
+		last = line{l.seq, l.hash, append(last.event[:0], l.event...)}
+	}
+	if last.seq > 0 {
+		e, err := last.decode()
+		if err != nil {
+			return 0, &Damage{Segment: s.name, Entry: last.seq, Reason: err.Error()}
+		}
+		c.id = e.ID
+	}
+	c.seq, c.hash, c.size = s.seq, s.hash, s.good
+	f, err := os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
+	if err != nil {
+		return 0, err
+	}
+	if c.file = f; s.left == 0 {
+		return 0, nil
+	}
+	c.torn = true
+	return s.left, c.mend()
+}
+
+// lastTime is the time in the last entry's id, 0 if there is none.
+func (c *chain) lastTime() int64 {
+	hex, _, _ := strings.Cut(c.id, "-")
+	n, err := strconv.ParseInt(hex, 16, 64)
+	if err != nil {
+		return 0 // another version's ids
+	}
+	return n
+}
+
+// mend cuts off what is not known to be durable.
+func (c *chain) mend() error {
+	if !c.torn {
+		return nil
+	}
+	if err := c.file.Truncate(c.size); err != nil {
+		return fmt.Errorf("cut off what was not written whole: %w", err)
+	}
+	if err := c.file.Sync(); err != nil {
+		return err
+	}
+	c.torn = false
+	return nil
+}
+
+// append makes entries durable, all or none.
+func (c *chain) append(batch []*entry) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
+	seq, hash := c.seq, c.hash
+	c.buf = c.buf[:0]
+	var event []byte
+	for _, e := range batch {
+		event = appendEvent(event[:0], &e.event)
+		seq++
+		hash = hash.next(seq, event)
+		c.buf = appendLine(c.buf, seq, hash, event)
+	}
+	c.torn = true // until it is known that it is not
+	if _, err := c.file.WriteAt(c.buf, c.size); err != nil {
+		return errors.Join(err, c.mend())
+	}
+	if err := c.file.Sync(); err != nil {
+		return errors.Join(err, c.mend())
+	}
+	c.torn = false
+	c.size += int64(len(c.buf))
+	c.seq, c.hash = seq, hash
+	if cap(c.buf) > maxLine {
+		c.buf = nil // a burst of large entries is not kept for ever
+	}
+	return nil
+}
+
+// ready has a segment open that ends where the next entry begins.
+func (c *chain) ready() error {
+	if c.file != nil && c.size >= c.segment {
+		err := c.file.Close()
+		if c.file = nil; err != nil {
+			return err
+		}
+	}
+	if c.file != nil {
+		return c.mend()
+	}
+	path := filepath.Join(c.dir, segmentName(c.seq+1))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("begin a segment: %w", err)
+	}
+	if err := syncFolder(c.dir); err != nil {
+		return errors.Join(err, f.Close(), os.Remove(path))
+	}
+	c.file, c.size = f, 0
+	return nil
+}
+
+// syncFolder makes the name of a new file durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (c *chain) close() error {
+	var err error
+	if c.file != nil {
+		err = errors.Join(c.mend(), c.file.Close())
+	}
+	return errors.Join(err, c.lock.Close())
+}
+
+// scanner reads entries and checks that each follows the one before.
+type scanner struct {
+	dir        string
+	trustFirst bool // take the first entry's number and hash as they stand
+
+	name string // of the segment
+	seq  int64
+	hash link
+	good int64 // bytes of it that are entries
+	left int64 // bytes after them: a line that was not finished
+}
+
+// segments yields the entries of segments, and the first that does not fit as a
+// [*Damage].
+func (s *scanner) segments(names []string) func(yield func(line, error) bool) {
+	return func(yield func(line, error) bool) {
+		for i, name := range names {
+			if !s.segment(name, i == len(names)-1, yield) {
+				return
+			}
+		}
+	}
+}
+
+func (s *scanner) segment(name string, last bool, yield func(line, error) bool) bool {
+	s.name, s.good, s.left = name, 0, 0
+	damage := func(reason string) bool {
+		yield(line{}, &Damage{Segment: name, Entry: s.seq + 1, Offset: s.good, Reason: reason})
+		return false
+	}
+	if !s.trustFirst && name != segmentName(s.seq+1) {
+		return damage(fmt.Sprintf("the segment that begins with entry %d is missing", s.seq+1))
+	}
+	f, err := os.Open(filepath.Join(s.dir, name))
+	if err != nil {
+		yield(line{}, err)
+		return false
+	}
+	defer f.Close()
+	lines := newLineReader(f)
+	for {
+		raw, err := lines.next()
+		switch {
+		case errors.Is(err, io.EOF) && len(raw) == 0:
+			if s.good == 0 && !last {
+				return damage("the segment is empty")
+			}
+			return true
+		case errors.Is(err, io.EOF) && last && s.unfinished(raw):
+			s.left = int64(len(raw))
+			return true
+		case errors.Is(err, io.EOF):
+			return damage("its line does not end")
+		case err != nil:
+			yield(line{}, fmt.Errorf("read %s: %w", name, err))
+			return false
+		}
+		l, err := parseLine(raw)
+		if err != nil {
+			return damage(err.Error())
+		}
+		if s.trustFirst {
+			s.trustFirst = false
+		} else if err := l.follows(s.seq, s.hash); err != nil {
+			return damage(err.Error())
+		}
+		s.seq, s.hash = l.seq, l.hash
+		if !yield(l, nil) {
+			return false
+		}
+		s.good += int64(len(raw)) + 1
+	}
+}
+
+// unfinished reports whether the last bytes of a log, which no newline ends, can
+// be what a crash left of a line: its beginning, or pages that were never filled.
+// Anything else was put there, such as a whole line with another end.
+func (s *scanner) unfinished(raw []byte) bool {
+	if end := bytes.LastIndexByte(raw, '}') + 1; end > 0 && end < len(raw) {
+		if l, err := parseLine(raw[:end]); err == nil && l.follows(s.seq, s.hash) == nil {
+			return false
+		}
+	}
+	text := bytes.TrimRight(raw, "\x00")
+	return bytes.HasPrefix(text, []byte(`{"seq":`)) || bytes.HasPrefix([]byte(`{"seq":`), text)
+}

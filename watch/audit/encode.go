@@ -1,0 +1,169 @@
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/redoubt-ml/redoubt"
+)
+
+// link is the hash of an entry, which binds it to all before it.
+type link [sha256.Size]byte
+
+func (prev link) next(seq int64, event []byte) link {
+	h := sha256.New()
+	h.Write([]byte("redoubt.audit/v1\n"))
+	h.Write(prev[:])
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(seq)))
+	h.Write(event)
+	return link(h.Sum(nil))
+}
+
+// appendLine writes the line of an entry.
+func appendLine(b []byte, seq int64, hash link, event []byte) []byte {
+	b = append(b, `{"seq":`...)
+	b = strconv.AppendInt(b, seq, 10)
+	b = append(b, `,"hash":"`...)
+	b = hex.AppendEncode(b, hash[:])
+	b = append(b, `","event":`...)
+	b = append(b, event...)
+	return append(b, "}\n"...)
+}
+
+// line is an entry as it was read.
+type line struct {
+	seq   int64
+	hash  link
+	event []byte
+}
+
+// parseLine reads a line without its newline. It takes only what appendLine
+// writes.
+func parseLine(b []byte) (line, error) {
+	var l line
+	rest, ok := bytes.CutPrefix(b, []byte(`{"seq":`))
+	number, rest, found := bytes.Cut(rest, []byte(`,"hash":"`))
+	if !ok || !found || len(rest) < hex.EncodedLen(len(l.hash)) {
+		return l, errors.New("it is no entry")
+	}
+	var err error
+	if l.seq, err = strconv.ParseInt(string(number), 10, 64); err != nil || l.seq < 1 || strconv.FormatInt(l.seq, 10) != string(number) {
+		return l, errors.New("its number is none")
+	}
+	digest, rest := rest[:hex.EncodedLen(len(l.hash))], rest[hex.EncodedLen(len(l.hash)):]
+	if _, err := hex.Decode(l.hash[:], digest); err != nil || !bytes.Equal(digest, bytes.ToLower(digest)) {
+		return l, errors.New("its hash is none")
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(`","event":`))
+	l.event, found = bytes.CutSuffix(rest, []byte(`}`))
+	if !ok || !found || len(l.event) == 0 {
+		return l, errors.New("it is no entry")
+	}
+	return l, nil
+}
+
+// follows reports why an entry does not follow another.
+func (l line) follows(seq int64, prev link) error {
+	switch {
+	case l.seq != seq+1:
+		return fmt.Errorf("it has the number %d, and %d is next", l.seq, seq+1)
+	case prev.next(l.seq, l.event) != l.hash:
+		return errors.New("its hash does not fit its content and the entry before")
+	}
+	return nil
+}
+
+// decode reads the event of an entry, which must be encoded as appendEvent does.
+func (l line) decode() (redoubt.Event, error) {
+	var e redoubt.Event
+	d := json.NewDecoder(bytes.NewReader(l.event))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&e); err != nil {
+		return e, fmt.Errorf("its event cannot be read: %w", err)
+	}
+	if !bytes.Equal(appendEvent(nil, &e), l.event) {
+		return e, errors.New("its event is not encoded as this log encodes events")
+	}
+	return e, nil
+}
+
+// appendEvent writes the one encoding of an event: its fields in the order of
+// the type, those that are empty left out but the first four.
+func appendEvent(b []byte, e *redoubt.Event) []byte {
+	b = append(b, `{"id":`...)
+	b = appendString(b, e.ID)
+	b = append(b, `,"time":"`...)
+	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = append(b, `","action":`...)
+	b = appendString(b, e.Action)
+	b = append(b, `,"outcome":`...)
+	b = appendString(b, string(e.Outcome))
+	for _, f := range [...]struct{ name, value string }{
+		{"reason", e.Reason}, {"actor", e.Actor}, {"method", e.Method}, {"credential", e.Credential}, {"from", e.From},
+		{"resource", e.Resource}, {"request", e.Request}, {"before", e.Before}, {"after", e.After},
+	} {
+		if f.value != "" {
+			b = append(b, `,"`...)
+			b = append(b, f.name...)
+			b = append(b, `":`...)
+			b = appendString(b, f.value)
+		}
+	}
+	if len(e.Details) > 0 {
+		b = append(b, `,"details":`...)
+		sep := byte('{')
+		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
+			b = append(b, sep)
+			b = appendString(b, k)
+			b = append(b, ':')
+			b = appendString(b, e.Details[k])
+			sep = ','
+		}
+		b = append(b, '}')
+	}
+	return append(b, '}')
+}
+
+// appendString writes a JSON string of printable ASCII: control characters of
+// every kind, marks that turn the direction of text, and letters beyond ASCII are
+// \uXXXX.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if i++; c == '"' || c == '\\' {
+				b = append(b, '\\', c)
+			} else if c < ' ' || c == 0x7f {
+				b = appendUnit(b, uint16(c))
+			} else {
+				b = append(b, c)
+			}
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:]) // what is no UTF-8 becomes U+FFFD
+		i += n
+		if hi, lo := utf16.EncodeRune(r); hi != utf8.RuneError {
+			b = appendUnit(appendUnit(b, uint16(hi)), uint16(lo))
+		} else {
+			b = appendUnit(b, uint16(r))
+		}
+	}
+	return append(b, '"')
+}
+
+func appendUnit(b []byte, u uint16) []byte {
+	b = append(b, '\\', 'u')
+	return hex.AppendEncode(b, []byte{byte(u >> 8), byte(u)})
+}

@@ -1,0 +1,220 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redoubt-ml/redoubt"
+)
+
+// Limits on what an event holds, in bytes. What is longer is cut, with a mark
+// that names the length and digest of the whole.
+const (
+	maxField   = 4 << 10
+	maxState   = 256 << 10 // before and after a change
+	maxDetails = 64
+	// maxLine is more than an entry within these limits takes when every byte
+	// becomes six: what is longer was not written by this log.
+	maxLine = 6*(2*maxState+(10+2*maxDetails)*(maxField+200)) + 4096
+)
+
+// presentable is an event as it may be written: fields within their limits, and
+// what is secret or personal masked. Who acted and with which credential are what
+// the log is for, and are left as they are.
+func presentable(e redoubt.Event) redoubt.Event {
+	for _, f := range []*string{&e.Action, (*string)(&e.Outcome), &e.Actor, &e.Method, &e.Credential, &e.From} {
+		*f = cut(*f, maxField)
+	}
+	for _, f := range []*string{&e.Reason, &e.Resource, &e.Request} {
+		*f = cut(mask(*f), maxField)
+	}
+	e.Before, e.After = cut(mask(e.Before), maxState), cut(mask(e.After), maxState)
+	if len(e.Details) > 0 {
+		details := make(map[string]string, min(len(e.Details), maxDetails))
+		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
+			if len(details) == maxDetails {
+				break
+			}
+			details[cut(mask(k), maxField)] = cut(mask(e.Details[k]), maxField)
+		}
+		e.Details = details
+	}
+	if y := e.Time.UTC().Year(); y < 0 || y > 9999 {
+		e.Time = time.Time{} // RFC 3339 has no such years; the log sets its own
+	}
+	return e
+}
+
+func cut(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\ufffd")
+	if len(s) <= limit {
+		return s
+	}
+	keep := limit
+	for !utf8.RuneStart(s[keep]) {
+		keep--
+	}
+	return fmt.Sprintf("%s [cut from %d bytes, sha256 %x]", s[:keep], len(s), sha256.Sum256([]byte(s)))
+}
+
+// mask hides card numbers, e-mail addresses and bearer tokens. It is small: what
+// finds personal data of every kind is package pii.
+func mask(s string) string {
+	if strings.Contains(s, "@") {
+		s = maskMail(s)
+	}
+	s = maskTokens(s)
+	if digits(s) >= shortestPAN {
+		s = maskPAN(s)
+	}
+	return s
+}
+
+// Card numbers have 13 to 19 digits (ISO/IEC 7812-1), and a check digit.
+const (
+	shortestPAN = 13
+	longestPAN  = 19
+)
+
+func digits(s string) (n int) {
+	for i := range len(s) {
+		if isDigit(s[i]) {
+			n++
+		}
+	}
+	return n
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// maskPAN hides all but the last four digits of whatever could be a card number:
+// groups of digits with single spaces or hyphens between, that begin as cards do
+// and pass Luhn's check.
+func maskPAN(s string) string {
+	out := []byte(s)
+	for i := 0; i < len(out); i++ {
+		if !isDigit(out[i]) || i > 0 && isDigit(out[i-1]) || !issuer(out[i]) {
+			continue
+		}
+		places := run(out, i)
+		for n := min(len(places), longestPAN); n >= shortestPAN; n-- {
+			last := places[n-1]
+			if last+1 < len(out) && isDigit(out[last+1]) || !luhn(out, places[:n]) {
+				continue
+			}
+			for _, p := range places[:n-4] {
+				out[p] = '*'
+			}
+			i = last
+			break
+		}
+	}
+	return string(out)
+}
+
+// issuer reports whether payment cards begin with a digit: the others belong to
+// airlines, health care and national bodies.
+func issuer(c byte) bool { return '2' <= c && c <= '6' }
+
+// run is the places of the digits from i on, with single separators between, as
+// far as a card number could reach.
+func run(s []byte, i int) (places []int) {
+	for ; i < len(s) && len(places) < longestPAN; i++ {
+		switch {
+		case isDigit(s[i]):
+			places = append(places, i)
+		case (s[i] == ' ' || s[i] == '-') && i+1 < len(s) && isDigit(s[i+1]):
+		default:
+			return places
+		}
+	}
+	return places
+}
+
+// luhn is the check of ISO/IEC 7812-1, annex B.
+func luhn(s []byte, places []int) bool {
+	sum := 0
+	for i, p := range places {
+		d := int(s[p] - '0')
+		if (len(places)-i)%2 == 0 {
+			if d *= 2; d > 9 {
+				d -= 9
+			}
+		}
+		sum += d
+	}
+	return sum%10 == 0
+}
+
+// maskMail leaves the first letter and the domain of an address.
+func maskMail(s string) string {
+	var b strings.Builder
+	for {
+		at := strings.IndexByte(s, '@')
+		if at < 0 {
+			b.WriteString(s)
+			return b.String()
+		}
+		begin := at
+		for begin > 0 && local(s[begin-1]) {
+			begin--
+		}
+		if begin < at && at+1 < len(s) && local(s[at+1]) {
+			b.WriteString(s[:begin+1])
+			b.WriteString("***@")
+		} else {
+			b.WriteString(s[:at+1])
+		}
+		s = s[at+1:]
+	}
+}
+
+// local reports whether a byte may stand in an address: letters beyond ASCII are
+// taken for such.
+func local(c byte) bool {
+	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c >= utf8.RuneSelf || strings.IndexByte("._%+-", c) >= 0
+}
+
+// maskTokens hides what follows "Bearer" or "Basic", and whatever looks like a
+// signed token (the beginning of a JSON object in base64).
+func maskTokens(s string) string {
+	for _, mark := range []string{"bearer ", "basic ", "eyj"} {
+		for from := 0; ; {
+			at := indexFold(s[from:], mark)
+			if at < 0 {
+				break
+			}
+			begin := from + at + len(mark)
+			end := begin
+			for end < len(s) && tokenByte(s[end]) {
+				end++
+			}
+			if end-begin >= 8 {
+				s = s[:begin] + "***" + s[end:]
+				end = begin + 3
+			}
+			from = end
+		}
+	}
+	return s
+}
+
+// indexFold is strings.Index of a mark in lower case, whatever the case of s.
+func indexFold(s, mark string) int {
+	for i := 0; i+len(mark) <= len(s); i++ {
+		if s[i]|0x20 == mark[0] && strings.EqualFold(s[i:i+len(mark)], mark) {
+			return i
+		}
+	}
+	return -1
+}
+
+// tokenByte is a byte of a token (RFC 6750, section 2.1).
+func tokenByte(c byte) bool {
+	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || strings.IndexByte("-._~+/=", c) >= 0
+}
