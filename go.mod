@@ -2,8 +2,12 @@ module github.com/redoubt-ml/redoubt
 
 go 1.26.0
 
-// The wire primitives (varints, tags) that ml/onnx decodes models with.
+// The wire primitives (varints, tags) that ml/onnx decodes models with, and the
+// messages of gRPC (serve/oip/oippb).
 require google.golang.org/protobuf v1.36.12
+
+// gRPC, the second transport of the Open Inference Protocol (serve/oip).
+require google.golang.org/grpc v1.85.0
 
 // Configuration and feature schemas (ml/data, cmd/redoubt): strict YAML whose
 // errors name line and column.
@@ -47,6 +51,7 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.42.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
 )
 
