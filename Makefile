@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify certify peers fuzz golden clean
+.PHONY: build demo test lint race bench falsify certify peers fuzz proto golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -25,8 +25,12 @@ certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
+proto: ## what is generated from the gRPC protocol (protoc from PATH)
+	d=$$(mktemp -d) && GOBIN=$$d go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 && \
+	GOBIN=$$d go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2 && PATH=$$d:$$PATH protoc -I serve/oip/oippb \
+	--go_out=serve/oip/oippb --go_opt=paths=source_relative --go-grpc_out=serve/oip/oippb --go-grpc_opt=paths=source_relative inference.proto
 golden: ## rewrite golden files
 	go test . ./report -update
 	go test ./assess -run Probes -update
