@@ -82,9 +82,6 @@ type Request struct {
 	Parameters Parameters
 	// BinaryOutput asks for all outputs in binary form where Outputs is empty.
 	BinaryOutput bool
-	// RawOutput asks for the bytes of one output and nothing around them: what
-	// a request without a JSON part gets.
-	RawOutput bool
 }
 
 // Response is a model's answer.
