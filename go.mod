@@ -25,6 +25,9 @@ require github.com/klauspost/compress v1.17.9
 // Tests only (cmd/redoubt): scripts that run the real binary.
 require github.com/rogpeppe/go-internal v1.16.0
 
+// Tests only (serve/engine): no goroutine outlives its engine.
+require go.uber.org/goleak v1.3.0
+
 // Verbs, flags, help and shell completion (cmd/redoubt).
 require github.com/spf13/cobra v1.10.2
 
