@@ -94,20 +94,15 @@ func (r *rest) do(ctx context.Context, method, address string, header http.Heade
 }
 
 // refusal reads the error of a server, which most send as {"error": "..."} and
-// MLServer's validation as {"detail": ...}.
+// MLServer's validation as {"detail": [{"msg": "..."}]}.
 func (r *rest) refusal(status int, body []byte) *oip.Error {
-	var text struct {
-		Error  string
-		Detail any
-	}
 	said := fmt.Sprintf("status %d", status)
-	if json.Unmarshal(body, &text) == nil {
-		if text.Error == "" && text.Detail != nil {
-			text.Error = fmt.Sprint(text.Detail)
-		}
-		if text.Error != "" {
-			said = text.Error
-		}
+	var protocol struct{ Error string }
+	var validation struct{ Detail []struct{ Msg string } }
+	if json.Unmarshal(body, &protocol) == nil && protocol.Error != "" {
+		said = protocol.Error
+	} else if json.Unmarshal(body, &validation) == nil && len(validation.Detail) > 0 {
+		said = validation.Detail[0].Msg
 	}
 	kinds := map[int]oip.Code{
 		http.StatusBadRequest: oip.BadInput, http.StatusUnprocessableEntity: oip.BadInput, http.StatusRequestEntityTooLarge: oip.TooLarge,
