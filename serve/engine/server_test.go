@@ -139,6 +139,7 @@ func (s *server) model(w http.ResponseWriter, r *http.Request, e engine, name, v
 func (s *server) infer(w http.ResponseWriter, r *http.Request, e engine, m *oip.Metadata) error {
 	var wire []byte
 	if s.record != "" {
+		r.Header.Del("Authorization")
 		var err error
 		if wire, err = httputil.DumpRequest(r, true); err != nil {
 			return err

@@ -4,6 +4,10 @@ import (
 	"encoding/binary"
 	"math"
 
+	// Triton's client compresses if told to. A message is bounded by the
+	// server's own limit after decompression too.
+	_ "google.golang.org/grpc/encoding/gzip"
+
 	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 )
 
