@@ -5,7 +5,7 @@
 //	Metadata(ctx) (*oip.Metadata, error) // what the model takes and gives
 //	Infer(ctx, *oip.Request) (*oip.Response, error)
 //	Ready(ctx) error                     // nil if a call could be answered now
-//	Close() error                        // waits for calls under way
+//	Close() error                        // frees what it holds
 //
 // Both may be used by many goroutines at once. Both check a request against the
 // model before anything is computed or sent, and encode it afresh: what reaches

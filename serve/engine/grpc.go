@@ -69,7 +69,11 @@ func (r *rpc) refusal(ctx context.Context, err error) error {
 		codes.Unauthenticated: oip.Unavailable, codes.PermissionDenied: oip.Unavailable, codes.ResourceExhausted: oip.Unavailable,
 	}
 	s := status.Convert(err)
-	e := r.cfg.refusal(kinds[s.Code()], s.Message(), r.name)
+	kind := kinds[s.Code()]
+	if s.Code() == codes.ResourceExhausted && strings.Contains(s.Message(), "larger than max") {
+		kind = oip.TooLarge // a message, as every gRPC library says it; not the server's time
+	}
+	e := r.cfg.refusal(kind, s.Message(), r.name)
 	e.Err = fmt.Errorf("status %v: %w", s.Code(), e.Err)
 	return e
 }
@@ -86,9 +90,14 @@ func (r *rpc) describe(ctx context.Context) (*described, error) {
 	return d, nil
 }
 
-func (r *rpc) infer(ctx context.Context, q *oip.Request, _ *described) (*oip.Response, error) {
+func (r *rpc) prepare(q *oip.Request, _ *described) (func(context.Context) (*oip.Response, error), error) {
 	q.Model, q.Version = r.name, r.version
-	m, err := r.client.ModelInfer(r.with(ctx), oip.RequestToGRPC(q))
+	m := oip.RequestToGRPC(q)
+	return func(ctx context.Context) (*oip.Response, error) { return r.infer(ctx, m) }, nil
+}
+
+func (r *rpc) infer(ctx context.Context, q *oippb.ModelInferRequest) (*oip.Response, error) {
+	m, err := r.client.ModelInfer(r.with(ctx), q)
 	if err != nil {
 		return nil, r.refusal(ctx, err)
 	}

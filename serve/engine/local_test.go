@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
 	"slices"
@@ -546,5 +549,55 @@ func BenchmarkLocal(b *testing.B) {
 				b.ReportMetric(float64(s.InferenceCount)/float64(s.ExecutionCount), "rows/run")
 			})
 		}
+	}
+}
+
+// BenchmarkHandler compares, over HTTP with JSON and 16 clients, a bare handler
+// that reads with this protocol's decoder and asks the runtime directly, and
+// the same with an engine.
+func BenchmarkHandler(b *testing.B) {
+	l := local(b, simple(), LocalConfig{})
+	bare := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q, err := oip.ReadRequest(r, nil, oip.Limits{})
+		if err != nil {
+			oip.WriteError(w, err, "")
+			return
+		}
+		in := map[string]*onnx.Tensor{}
+		for _, t := range q.Inputs {
+			in[t.Name] = &onnx.Tensor{Type: elements[t.Datatype], Dims: t.Shape, Raw: t.Raw}
+		}
+		out, err := l.session.RunTensors(r.Context(), in)
+		if err != nil {
+			oip.WriteError(w, err, "")
+			return
+		}
+		a := &oip.Response{ModelName: "m"}
+		for _, name := range l.session.Outputs() {
+			t, _ := fromRuntime(out[name])
+			a.Outputs = append(a.Outputs, t)
+		}
+		_ = oip.WriteResponse(w, r, q, a)
+	})
+	m, err := oip.EncodeRequest(pair(1, 2), false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, h := range map[string]http.Handler{"runtime": bare, "engine": &server{engines: map[string]engine{"m": l}}} {
+		b.Run(name, func(b *testing.B) {
+			web := httptest.NewServer(h)
+			defer web.Close()
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+			defer client.CloseIdleConnections()
+			clients(b, 16, func() error {
+				a, err := client.Post(web.URL+"/v2/models/m/infer", "application/json", bytes.NewReader(m.JSON))
+				if err != nil {
+					return err
+				}
+				defer a.Body.Close()
+				_, err = io.Copy(io.Discard, a.Body)
+				return err
+			})
+		})
 	}
 }

@@ -153,11 +153,15 @@ func (r *rest) describe(ctx context.Context) (*described, error) {
 	return d, nil
 }
 
-func (r *rest) infer(ctx context.Context, q *oip.Request, d *described) (*oip.Response, error) {
+func (r *rest) prepare(q *oip.Request, d *described) (func(context.Context) (*oip.Response, error), error) {
 	m, err := oip.EncodeRequest(q, d.binary)
 	if err != nil {
 		return nil, err
 	}
+	return func(ctx context.Context) (*oip.Response, error) { return r.infer(ctx, m) }, nil
+}
+
+func (r *rest) infer(ctx context.Context, m *oip.Message) (*oip.Response, error) {
 	header := http.Header{"Content-Type": {"application/json"}}
 	parts := []io.Reader{bytes.NewReader(m.JSON)}
 	if m.Binary != nil {

@@ -40,8 +40,8 @@ type UpstreamConfig struct {
 	MaxResponse int64
 	// JSON forbids binary tensors over REST even if the server offers them.
 	JSON bool
-	// Parameters names the parameters of requests and inputs that are passed on;
-	// others stay here.
+	// Parameters names the parameters that are passed on, of requests, inputs
+	// and outputs; others stay where they are.
 	Parameters []string
 	// Failures is how many calls in a row must fail before the server is left
 	// alone for Pause, which doubles to 30 seconds while it goes on; 0 means 5
@@ -89,7 +89,9 @@ type Upstream struct {
 // network.
 type wire interface {
 	describe(ctx context.Context) (*described, error)
-	infer(ctx context.Context, q *oip.Request, d *described) (*oip.Response, error)
+	// prepare encodes a request; what it returns sends it. An error of its own
+	// says that the wire cannot carry the request.
+	prepare(q *oip.Request, d *described) (func(context.Context) (*oip.Response, error), error)
 	ready(ctx context.Context) error
 	close() error
 }
@@ -162,6 +164,9 @@ func (u *Upstream) describe(ctx context.Context) (*described, error) {
 	if known != nil && time.Since(known.at) < fresh {
 		return known, nil
 	}
+	if known != nil && len(u.asking) > 0 {
+		return known, nil // somebody asks already, and this will do until he knows
+	}
 	select {
 	case u.asking <- struct{}{}:
 		defer func() { <-u.asking }()
@@ -206,16 +211,20 @@ func (u *Upstream) infer(ctx context.Context, q *oip.Request) (*oip.Response, er
 	if err := checkRequest(q, d.metadata); err != nil {
 		return nil, err
 	}
+	send, err := u.wire.prepare(u.anew(q, d.binary), d)
+	if err != nil {
+		return nil, err
+	}
 	var a *oip.Response
 	start := time.Now()
 	err = u.call(ctx, func(ctx context.Context) (err error) {
-		a, err = u.wire.infer(ctx, u.anew(q, d.binary), d)
+		a, err = send(ctx)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := complete(a, q); err != nil {
+	if err := u.complete(a, q); err != nil {
 		return nil, err
 	}
 	u.stats.ran(1, 0, time.Since(start), 0)
@@ -250,13 +259,16 @@ func (u *Upstream) passed(p oip.Parameters) oip.Parameters {
 }
 
 // complete checks that an answer holds what was asked for, and drops the rest.
-func complete(a *oip.Response, q *oip.Request) error {
+func (u *Upstream) complete(a *oip.Response, q *oip.Request) error {
 	for _, o := range q.Outputs {
 		if a.Output(o.Name) == nil {
 			return wrongAnswer(fmt.Errorf("output %q is missing from the answer", o.Name))
 		}
 	}
 	a.Outputs = slices.DeleteFunc(a.Outputs, func(t oip.Tensor) bool { wanted, _ := q.Wants(t.Name); return !wanted })
+	for i := range a.Outputs {
+		a.Outputs[i].Parameters = u.passed(a.Outputs[i].Parameters)
+	}
 	return nil
 }
 
@@ -282,10 +294,10 @@ func (u *Upstream) call(ctx context.Context, do func(context.Context) error) err
 
 var errLeftAlone = oip.Errorf(oip.Unavailable, "the model's server has failed repeatedly and is left alone for a moment")
 
-// failure reports whether an error speaks against the server, not the request.
-func failure(c oip.Code) bool {
-	return c == oip.Unavailable || c == oip.Internal || c == oip.Deadline
-}
+// failure reports whether an error speaks against the server. One that answers,
+// wrongly perhaps, is there: who sends what it cannot digest must not close it
+// to others.
+func failure(c oip.Code) bool { return c == oip.Unavailable || c == oip.Deadline }
 
 // classify makes an error of the server's for our client.
 func (u *Upstream) classify(ctx context.Context, err error) *oip.Error {
@@ -378,7 +390,8 @@ func (u *Upstream) Statistics() *oip.Statistics {
 	return s
 }
 
-// Close closes the connections.
+// Close closes the connections that no call uses. Calls under way end first, or
+// fail with [oip.Unavailable] where they are over gRPC.
 func (u *Upstream) Close() error { return u.wire.close() }
 
 // checkDescription refuses metadata that no request could be held against.

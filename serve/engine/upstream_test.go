@@ -213,6 +213,39 @@ func TestUpstreamFaults(t *testing.T) {
 	}
 }
 
+// Requests that the server cannot digest do not close it to others, and neither
+// do those that no wire can carry.
+func TestPoisonDoesNotOpenTheCircuit(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(500)
+		}
+		return r.Method == http.MethodPost
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	u := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple_identity", Failures: 2})
+	word := func(w string) *oip.Request {
+		return &oip.Request{Inputs: []oip.Tensor{{Name: "INPUT0", Datatype: oip.BYTES, Shape: []int64{1, 1}, Strings: [][]byte{[]byte(w)}}}}
+	}
+	for range 5 {
+		if _, err := u.Infer(t.Context(), word("poison")); code(err) != oip.Internal {
+			t.Errorf("error %v, want internal", err)
+		}
+	}
+	u.circuit.report(false)
+	if _, err := u.Infer(t.Context(), word("\xff")); code(err) != oip.Unsupported || u.circuit.failures != 1 {
+		t.Errorf("error %v; what was never sent counts as a success", err)
+	}
+
+	over := (&server{engines: fixtures(t)}).overGRPC(t, "127.0.0.1:0")
+	g := upstream(t, UpstreamConfig{URL: "grpc://" + over + "/simple_identity", Failures: 1})
+	if _, err := g.Infer(t.Context(), word(strings.Repeat("a", 17<<20))); code(err) != oip.TooLarge || g.circuit.open() {
+		t.Errorf("a message too large for the server: error %v, circuit open %v", err, g.circuit.open())
+	}
+}
+
 // A call is made once, whatever becomes of it.
 func TestUpstreamAsksOnce(t *testing.T) {
 	var calls atomic.Int64

@@ -105,6 +105,26 @@ func TestAnswersInKind(t *testing.T) {
 	}
 }
 
+func TestConfig(t *testing.T) {
+	m := &oip.Metadata{Name: "m", Platform: "p", Inputs: []oip.TensorMetadata{{Name: "x", Datatype: oip.BYTES, Shape: []int64{-1, 3}}}}
+	for _, d := range oip.Datatypes {
+		m.Outputs = append(m.Outputs, oip.TensorMetadata{Name: string(d), Datatype: d, Shape: []int64{-1}})
+	}
+	c := oip.ConfigOf(m, 8)
+	if c.MaxBatch != 8 || !reflect.DeepEqual(c.Inputs, []oip.ConfigTensor{{Name: "x", Type: "TYPE_STRING", Dims: []int64{3}}}) {
+		t.Errorf("%+v", c)
+	}
+	for _, out := range oip.ConfigToGRPC(c).Output {
+		if out.DataType == oippb.DataType_TYPE_INVALID || len(out.Dims) != 0 {
+			t.Errorf("%v", out)
+		}
+	}
+	m.Outputs[3].Shape = []int64{1}
+	if c := oip.ConfigOf(m, 8); c.MaxBatch != 0 || len(c.Inputs[0].Dims) != 2 {
+		t.Errorf("an output without a free batch: %+v", c)
+	}
+}
+
 func FuzzRequestFromGRPC(f *testing.F) {
 	for _, m := range []*oippb.ModelInferRequest{
 		input("INT8", []int64{2}, &oippb.InferTensorContents{IntContents: []int32{1, -1}}),
