@@ -383,26 +383,37 @@ func TestMemory(t *testing.T) {
 	})
 }
 
-// A run is stopped when its client leaves.
-func TestStopsARun(t *testing.T) {
+// slow multiplies so often that a run of hundreds of rows takes seconds.
+func slow() *onnx.Model {
 	const n, steps = 400, 400
 	nodes := list(onnx.NewNode("Identity", list("x"), list("h0")))
 	for i := range steps {
 		nodes = append(nodes, onnx.NewNode("MatMul", list(fmt.Sprint("h", i), "w"), list(fmt.Sprint("h", i+1))))
 	}
-	m := graph(list(value("x", onnx.Float, n, n)), list(value(fmt.Sprint("h", steps), onnx.Float, n, n)), nodes, onnx.FloatTensor("w", make([]float32, n*n), n, n))
-	l := local(t, m, LocalConfig{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	start := time.Now()
-	_, err := l.Infer(ctx, &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{n, n}, make([]float32, n*n)...)}})
-	if code(err) != oip.Deadline {
-		t.Errorf("error %v, want deadline", err)
-	}
-	_ = l.Close() // waits for the run
-	stopped := time.Since(start)
-	if s := l.Statistics(); s.ExecutionCount != 0 {
-		t.Errorf("the run went on to its end, %v: %+v", stopped, s)
+	return graph(list(value("x", onnx.Float, "n", n)), list(value(fmt.Sprint("h", steps), onnx.Float, "n", n)), nodes, onnx.FloatTensor("w", make([]float32, n*n), n, n))
+}
+
+// A run is stopped when its client leaves, and a joined one when all have left.
+func TestStopsARun(t *testing.T) {
+	for _, clients := range []int{1, 2} {
+		l := local(t, slow(), LocalConfig{MaxBatch: 400 * clients, Delay: time.Hour})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				_, err := l.Infer(ctx, &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{400, 400}, make([]float32, 400*400)...)}})
+				if code(err) != oip.Deadline {
+					t.Errorf("error %v, want deadline", err)
+				}
+			})
+		}
+		all.Wait()
+		_ = l.Close() // waits for the run
+		if s := l.Statistics(); s.ExecutionCount != 0 {
+			t.Errorf("%d clients: the run went on to its end, %v: %+v", clients, time.Since(start), s)
+		}
 	}
 }
 

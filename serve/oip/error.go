@@ -176,7 +176,7 @@ func clean(s string) string {
 	}
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) && r != '\uFFFD' {
+		if !unicode.IsPrint(r) && r != '\uFFFD' {
 			return ' '
 		}
 		return r

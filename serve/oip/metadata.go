@@ -1,5 +1,7 @@
 package oip
 
+import "github.com/redoubt-ml/redoubt/serve/oip/oippb"
+
 // Metadata is what a model says of itself.
 type Metadata struct {
 	Name     string   `json:"name"`
@@ -62,4 +64,43 @@ type BatchStatistics struct {
 type Duration struct {
 	Count uint64 `json:"count"`
 	NS    uint64 `json:"ns"`
+}
+
+// MetadataToGRPC makes the gRPC message of a model's metadata.
+func MetadataToGRPC(m *Metadata) *oippb.ModelMetadataResponse {
+	side := func(tensors []TensorMetadata) (out []*oippb.ModelMetadataResponse_TensorMetadata) {
+		for _, t := range tensors {
+			out = append(out, &oippb.ModelMetadataResponse_TensorMetadata{Name: t.Name, Datatype: string(t.Datatype), Shape: t.Shape})
+		}
+		return out
+	}
+	return &oippb.ModelMetadataResponse{Name: m.Name, Versions: m.Versions, Platform: m.Platform, Inputs: side(m.Inputs), Outputs: side(m.Outputs)}
+}
+
+// MetadataFromGRPC reads a model's metadata from its gRPC message.
+func MetadataFromGRPC(m *oippb.ModelMetadataResponse) *Metadata {
+	side := func(tensors []*oippb.ModelMetadataResponse_TensorMetadata) (out []TensorMetadata) {
+		for _, t := range tensors {
+			out = append(out, TensorMetadata{t.GetName(), Datatype(t.GetDatatype()), t.GetShape()})
+		}
+		return out
+	}
+	return &Metadata{Name: m.GetName(), Versions: m.GetVersions(), Platform: m.GetPlatform(), Inputs: side(m.GetInputs()), Outputs: side(m.GetOutputs())}
+}
+
+// StatisticsToGRPC makes the gRPC message of a model's statistics.
+func StatisticsToGRPC(s *Statistics) *oippb.ModelStatistics {
+	d := func(d Duration) *oippb.StatisticDuration { return &oippb.StatisticDuration{Count: d.Count, Ns: d.NS} }
+	m := &oippb.ModelStatistics{
+		Name: s.Name, Version: s.Version, LastInference: s.LastInference, InferenceCount: s.InferenceCount, ExecutionCount: s.ExecutionCount,
+		InferenceStats: &oippb.InferStatistics{
+			Success: d(s.Inference.Success), Fail: d(s.Inference.Fail), Queue: d(s.Inference.Queue), ComputeInput: d(s.Inference.ComputeInput),
+			ComputeInfer: d(s.Inference.ComputeInfer), ComputeOutput: d(s.Inference.ComputeOutput),
+		},
+	}
+	for _, b := range s.Batches {
+		m.BatchStats = append(m.BatchStats, &oippb.InferBatchStatistics{
+			BatchSize: b.Size, ComputeInput: d(b.ComputeInput), ComputeInfer: d(b.ComputeInfer), ComputeOutput: d(b.ComputeOutput)})
+	}
+	return m
 }

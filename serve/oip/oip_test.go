@@ -159,6 +159,19 @@ func containsAny(s, alternatives string) bool {
 	return false
 }
 
+// What nobody reads may nest 128 levels deep, and no deeper.
+func TestDepth(t *testing.T) {
+	for _, open := range []string{"[", `{"a":`} {
+		for n, ok := range map[int]bool{128: true, 129: false} {
+			other := strings.Repeat(open, n) + "1" + strings.Repeat(map[string]string{"[": "]", `{"a":`: "}"}[open], n)
+			_, err := oip.DecodeRequest([]byte(`{"other":`+other+`,"inputs":[{"name":"x","datatype":"INT8","shape":[1],"data":[1]}]}`), nil)
+			if ok != (err == nil) {
+				t.Errorf("%d levels of %s: error %v", n, open, err)
+			}
+		}
+	}
+}
+
 // Every prefix of a request is refused and none panics.
 func TestPrefixes(t *testing.T) {
 	body := `{"id":"\u00e9\n","parameters":{"a":1.5e3,"b":true,"c":"d"},"other":[{"a":[null,false]}],"inputs":[{"name":"x","datatype":"FP32",` +
@@ -195,6 +208,7 @@ func TestDecodesEveryForm(t *testing.T) {
 		{`"datatype":"UINT8","shape":[2,0],"data":[[],[]]`, []byte{}, nil},
 		{`"datatype":"UINT8","shape":[0],"data":[]`, []byte{}, nil},
 		{`"datatype":"BYTES","shape":[3],"data":["","é","\u00e9\ud83d\ude00\n"]`, nil, []string{"", "é", "é😀\n"}},
+		{`"datatype":"BYTES","shape":[3],"data":["\u0061\n","\u0062\n","c"]`, nil, []string{"a\n", "b\n", "c"}},
 		{`"data":["a\tb","c"],"shape":[1,2],"datatype":"BYTES"`, nil, []string{"a\tb", "c"}},
 	} {
 		q, err := oip.DecodeRequest([]byte(one(c.body)), nil)
