@@ -192,9 +192,9 @@ func (d *decoder) shape() ([]int64, error) {
 		if err != nil {
 			return err
 		}
-		bits, ok := n.integer(8, true)
+		bits, ok := n.integer(d.b, 8, true)
 		if !ok || int64(bits) < 0 {
-			return Errorf(BadInput, "%s is not the size of a dimension", excerpt(string(n.text)))
+			return Errorf(BadInput, "%s is not the size of a dimension", excerpt(string(n.text.of(d.b))))
 		}
 		if len(out) == maxRank {
 			return Errorf(BadInput, "a shape has more than %d dimensions", maxRank)
@@ -308,13 +308,13 @@ func (d *decoder) parameter(name string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if bits, ok := n.integer(8, true); ok {
+	if bits, ok := n.integer(d.b, 8, true); ok {
 		return int64(bits), nil
 	}
-	if bits, ok := n.integer(8, false); ok {
+	if bits, ok := n.integer(d.b, 8, false); ok {
 		return bits, nil
 	}
-	v, ok := n.float64()
+	v, ok := n.float64(d.b)
 	if !ok {
 		return nil, Errorf(BadInput, "parameter %s is too large a number", excerpt(name))
 	}

@@ -2,7 +2,6 @@ package oip
 
 import (
 	"bytes"
-	"encoding/binary"
 	"math"
 	"strings"
 )
@@ -25,7 +24,7 @@ func (d *decoder) elements(t *Tensor) error {
 	if t.Datatype == BYTES {
 		t.Strings = make([][]byte, 0, n)
 	} else {
-		t.Raw = make([]byte, 0, int(n)*t.Datatype.Size())
+		t.Raw = make([]byte, int(n)*t.Datatype.Size())
 	}
 	if err := e.nest(); err != nil {
 		return err
@@ -41,6 +40,7 @@ type elements struct {
 	*decoder
 	tensor *Tensor
 	left   int // elements still to come
+	at     int // where in Raw the next one goes
 }
 
 // nest reads arrays within arrays. Either there is one array that holds all, or
@@ -130,40 +130,39 @@ func (e *elements) element() error {
 	switch t.Datatype {
 	case FP32:
 		var v float32
-		v, ok = n.float32()
-		t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(v))
+		v, ok = n.float32(e.b)
+		e.put(uint64(math.Float32bits(v)), 4)
 	case FP64:
 		var v float64
-		v, ok = n.float64()
-		t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(v))
+		v, ok = n.float64(e.b)
+		e.put(math.Float64bits(v), 8)
 	default:
 		var v uint64
 		size := t.Datatype.Size()
-		v, ok = n.integer(size, t.Datatype[0] == 'I')
+		v, ok = n.integer(e.b, size, t.Datatype[0] == 'I')
 		ok = ok && (t.Datatype != BOOL || v <= 1)
-		t.Raw = appendLittle(t.Raw, v, size)
+		e.put(v, size)
 	}
 	if !ok {
-		return Errorf(BadInput, "tensor %s: %s holds no %s", excerpt(t.Name), t.Datatype, excerpt(string(n.text)))
+		return Errorf(BadInput, "tensor %s: %s holds no %s", excerpt(t.Name), t.Datatype, excerpt(string(n.text.of(e.b))))
 	}
 	return nil
 }
 
-// appendLittle appends the lowest bytes of v, the lowest first.
-func appendLittle(b []byte, v uint64, size int) []byte {
-	for range size {
-		b = append(b, byte(v))
-		v >>= 8
+// put writes the next element: the lowest bytes of v, the lowest first.
+func (e *elements) put(v uint64, size int) {
+	for i := range size {
+		e.tensor.Raw[e.at+i] = byte(v >> (8 * i))
 	}
-	return b
+	e.at += size
 }
 
 func (e *elements) boolean(c byte) error {
 	if c == 't' {
-		e.tensor.Raw = append(e.tensor.Raw, 1)
+		e.put(1, 1)
 		return e.literal("true")
 	}
-	e.tensor.Raw = append(e.tensor.Raw, 0)
+	e.put(0, 1)
 	return e.literal("false")
 }
 
@@ -191,9 +190,9 @@ func (e *elements) otherwise(err error) error {
 	switch {
 	case c == 'n' && float && e.answer:
 		if t.Datatype == FP32 {
-			t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(float32(math.NaN())))
+			e.put(uint64(math.Float32bits(float32(math.NaN()))), 4)
 		} else {
-			t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(math.NaN()))
+			e.put(math.Float64bits(math.NaN()), 8)
 		}
 		return e.literal("null")
 	case strings.IndexByte("NI", c) >= 0:

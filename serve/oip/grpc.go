@@ -209,6 +209,15 @@ func (t *Tensor) packUnsigned(values []uint32) error {
 	return nil
 }
 
+// appendLittle appends the lowest bytes of v, the lowest first.
+func appendLittle(b []byte, v uint64, size int) []byte {
+	for range size {
+		b = append(b, byte(v))
+		v >>= 8
+	}
+	return b
+}
+
 // fromParameters takes all five kinds. What frames binary tensors over REST
 // means nothing here and is dropped; shared memory is refused.
 func fromParameters(m map[string]*oippb.InferParameter) (Parameters, error) {

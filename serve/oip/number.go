@@ -5,9 +5,16 @@ import (
 	"strconv"
 )
 
+// span is a part of the input, by its first byte and the byte behind it. It is
+// no slice because storing one costs a write barrier for each number.
+type span struct{ from, to int }
+
+// of is the part's bytes.
+func (p span) of(b []byte) []byte { return b[p.from:p.to] }
+
 // decimal is a number as it stood in JSON: ±mantissa × 10^exponent.
 type decimal struct {
-	text     []byte
+	text     span
 	mantissa uint64
 	exponent int
 	negative bool
@@ -17,17 +24,18 @@ type decimal struct {
 	exact bool
 }
 
-// number reads a number.
-func (s *scanner) number() (decimal, error) {
+// number reads a number. The result is valid until the next is read.
+func (s *scanner) number() (*decimal, error) {
 	s.space()
 	b, start := s.b, s.i
-	d := decimal{exact: true}
+	d := &s.num
+	*d = decimal{exact: true}
 	if s.at('-') {
 		d.negative = true
 		s.i++
 	}
 	first := s.i
-	s.digits(&d, 0)
+	s.digits(d, 0)
 	switch {
 	case s.i == first:
 		return d, s.syntax("expected a number")
@@ -37,17 +45,17 @@ func (s *scanner) number() (decimal, error) {
 	if s.at('.') {
 		s.i++
 		point := s.i
-		s.digits(&d, -1)
+		s.digits(d, -1)
 		if d.fraction = true; s.i == point {
 			return d, s.syntax("a number without digits behind its point")
 		}
 	}
 	if s.at('e') || s.at('E') {
-		if d.fraction = true; !s.power(&d) {
+		if d.fraction = true; !s.power(d) {
 			return d, s.syntax("a number without digits in its exponent")
 		}
 	}
-	d.text = b[start:s.i]
+	d.text = span{start, s.i}
 	return d, nil
 }
 
@@ -115,13 +123,13 @@ func (d *decimal) scaled() (f float64, ok bool) {
 }
 
 // float64 is the nearest float64, ties to even; ok is false beyond its range.
-func (d *decimal) float64() (float64, bool) {
+func (d *decimal) float64(input []byte) (float64, bool) {
 	if d.mantissa <= 1<<53 { // held exactly, so that scaled rounds once
 		if f, ok := d.scaled(); ok {
 			return f, true
 		}
 	}
-	f, err := strconv.ParseFloat(string(d.text), 64)
+	f, err := strconv.ParseFloat(string(d.text.of(input)), 64)
 	return f, err == nil
 }
 
@@ -131,7 +139,7 @@ func (d *decimal) float64() (float64, bool) {
 // last of its 53 places, so rounding it gives the nearest float32 unless it
 // lies that close to the middle between two: then, and where float32 is
 // subnormal or overflows, the exact way is gone.
-func (d *decimal) float32() (float32, bool) {
+func (d *decimal) float32(input []byte) (float32, bool) {
 	if f, ok := d.scaled(); ok {
 		const middle, near = 1 << 28, 4 // of the 29 places that float32 lacks
 		low := math.Float64bits(f) & (1<<29 - 1)
@@ -140,20 +148,20 @@ func (d *decimal) float32() (float32, bool) {
 			return float32(f), true
 		}
 	}
-	f, err := strconv.ParseFloat(string(d.text), 32)
+	f, err := strconv.ParseFloat(string(d.text.of(input)), 32)
 	return float32(f), err == nil
 }
 
 // integer is the two's complement of a whole number of so many bytes; ok is
 // false where the number is none, or beyond the range.
-func (d *decimal) integer(size int, signed bool) (bits uint64, ok bool) {
+func (d *decimal) integer(input []byte, size int, signed bool) (bits uint64, ok bool) {
 	if d.fraction {
 		return 0, false
 	}
 	m := d.mantissa
 	if !d.exact { // 19 or 20 digits, or too many
 		var err error
-		if m, err = strconv.ParseUint(string(trimMinus(d.text)), 10, 64); err != nil {
+		if m, err = strconv.ParseUint(string(trimMinus(d.text.of(input))), 10, 64); err != nil {
 			return 0, false
 		}
 	}

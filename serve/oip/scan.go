@@ -11,8 +11,9 @@ import (
 // scanner reads JSON (RFC 8259) from memory, strictly, and never calls itself:
 // the depth of what it reads costs a bit a level, up to maxDepth.
 type scanner struct {
-	b []byte
-	i int // next byte
+	b   []byte
+	i   int     // next byte
+	num decimal // where number leaves what it read
 	// word is where strings with escapes are put together, used again.
 	word []byte
 }
