@@ -1,0 +1,4 @@
+
+simple_stringtriton_grpc_explicit_bytes*K
+INPUT0BYTES*6B0B1B2B3B4B5B6B7B8B9B10B11B12B13B14B15*E
+INPUT1BYTES*0B1B1B1B1B1B1B1B1B1B1B1B1B1B1B1B1
