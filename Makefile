@@ -15,7 +15,7 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./... && go tool staticcheck ./...
 race: runtime ## the concurrent packages under the race detector
-	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess
+	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess ./store
 bench: runtime ## speed, in benchstat's format
 	go test -run '^$$' -bench . -count 6 ./ml/grad ./ml/model ./attack/evasion ./cmd/redoubt
 falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
