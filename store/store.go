@@ -132,10 +132,11 @@ func (d *DB) Generation(ctx context.Context, room string) (int64, error) {
 }
 
 // Follow reads the generation of a room at every interval until the context
-// ends, and calls changed when it differs from the one known. A failure to read
-// is passed to changed too, once for each, with the generation last known: the
-// caller decides how long what it holds may be trusted.
-func (d *DB) Follow(ctx context.Context, room string, known int64, every time.Duration, changed func(generation int64, err error)) {
+// ends, and calls changed when it differs from the one known, again each time
+// until changed returns nil. A failure to read is passed to changed too, with the
+// generation last known: the caller decides how long what it holds may be
+// trusted.
+func (d *DB) Follow(ctx context.Context, room string, known int64, every time.Duration, changed func(generation int64, err error) error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -150,9 +151,8 @@ func (d *DB) Follow(ctx context.Context, room string, known int64, every time.Du
 			return
 		case err != nil:
 			changed(known, err)
-		case n != known:
+		case n != known && changed(n, nil) == nil:
 			known = n
-			changed(n, nil)
 		}
 	}
 }

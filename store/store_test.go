@@ -272,14 +272,19 @@ func TestFollow(t *testing.T) {
 		seen, done := make(chan int64), make(chan struct{})
 		go func() {
 			defer close(done)
-			here.Follow(ctx, "bank", 0, time.Millisecond, func(n int64, err error) {
+			tries := 0
+			here.Follow(ctx, "bank", 0, time.Millisecond, func(n int64, err error) error {
 				if err != nil {
 					t.Error(err)
+				}
+				if tries++; tries%2 == 1 {
+					return errors.New("it will be told again")
 				}
 				select {
 				case seen <- n:
 				case <-ctx.Done():
 				}
+				return nil
 			})
 		}()
 		for want := range int64(3) {
@@ -302,13 +307,14 @@ func TestFollowTellsOfFailure(t *testing.T) {
 	defer cancel()
 	p.Stop()
 	failed := false
-	db.Follow(ctx, "bank", 7, time.Millisecond, func(n int64, err error) {
+	db.Follow(ctx, "bank", 7, time.Millisecond, func(n int64, err error) error {
 		if err != nil && n == 7 && !failed {
 			failed = true
 			p.Start(t)
 		} else if err == nil { // it reads again, and 0 is not 7
 			cancel()
 		}
+		return err
 	})
 	if !failed {
 		t.Error("a lost server was not told of")
