@@ -47,7 +47,7 @@ func (d *DB) locked(ctx context.Context, do func(tx *Tx) error) error {
 		}
 		return do(tx)
 	}
-	return d.retry(ctx, func() error { return once(ctx, d.write, sql.TxOptions{}, alone) })
+	return d.retry(ctx, func() error { return d.once(ctx, d.write, sql.TxOptions{}, alone) })
 }
 
 // Migrate applies the steps that the database has not seen, all or none. It

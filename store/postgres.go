@@ -32,7 +32,7 @@ func openPostgres(address string) (*DB, error) {
 	}
 	pool := stdlib.OpenDB(*cfg)
 	pool.SetMaxOpenConns(16)
-	pool.SetMaxIdleConns(4)
+	pool.SetMaxIdleConns(idle)
 	pool.SetConnMaxIdleTime(time.Minute)
 	return &DB{write: pool, read: pool, kind: dialect{
 		write:    sql.TxOptions{Isolation: sql.LevelSerializable},

@@ -321,6 +321,27 @@ func TestFollowTellsOfFailure(t *testing.T) {
 	}
 }
 
+// A server that was started anew is used at once, although idle connections to
+// it are dead.
+func TestServerComesBack(t *testing.T) {
+	p := storetest.StartPostgres(t)
+	db := storetest.Open(t, p.Database(t))
+	migrate(t, db, accounts)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { balance(t, db, "a") })
+	}
+	wg.Wait()
+	p.Stop()
+	if err := db.Ping(t.Context()); err == nil {
+		t.Error("a server that was stopped answers")
+	}
+	p.Start(t)
+	for range 8 {
+		balance(t, db, "a")
+	}
+}
+
 func TestConflictsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, n := time.Now(), 0

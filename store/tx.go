@@ -15,6 +15,8 @@ const (
 	// longestPause. A dozen attempts take 2 s at most.
 	firstPause   = 2 * time.Millisecond
 	longestPause = 250 * time.Millisecond
+	// idle is how many connections to a server wait for work.
+	idle = 4
 )
 
 // Tx is a transaction. It is valid until the function that was given it
@@ -33,13 +35,13 @@ type Tx struct {
 // An error of the commit itself may leave it open whether the changes were
 // written, if the connection was lost at that moment.
 func (d *DB) Update(ctx context.Context, do func(tx *Tx) error) error {
-	return d.retry(ctx, func() error { return once(ctx, d.write, d.kind.write, do) })
+	return d.retry(ctx, func() error { return d.once(ctx, d.write, d.kind.write, do) })
 }
 
 // View runs do in a transaction that reads one state of the database, whatever
 // is written meanwhile, and cannot write. It too may be done again.
 func (d *DB) View(ctx context.Context, do func(tx *Tx) error) error {
-	return d.retry(ctx, func() error { return once(ctx, d.read, d.kind.read, do) })
+	return d.retry(ctx, func() error { return d.once(ctx, d.read, d.kind.read, do) })
 }
 
 // retry makes attempts until one meets no conflict.
@@ -61,8 +63,13 @@ func (d *DB) retry(ctx context.Context, attempt func() error) error {
 	}
 }
 
-func once(ctx context.Context, pool *sql.DB, opts sql.TxOptions, do func(tx *Tx) error) error {
+func (d *DB) once(ctx context.Context, pool *sql.DB, opts sql.TxOptions, do func(tx *Tx) error) error {
 	tx, err := pool.BeginTx(ctx, &opts)
+	for n := 0; err != nil && n < idle && ctx.Err() == nil && !d.kind.conflict(err); n++ {
+		// Connections that lay idle are lost when the server starts anew, and are
+		// found out one by one.
+		tx, err = pool.BeginTx(ctx, &opts)
+	}
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
