@@ -15,7 +15,7 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./... && go tool staticcheck ./...
 race: runtime ## the concurrent packages under the race detector
-	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess ./store
+	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess ./store ./serve/identity
 bench: runtime ## speed, in benchstat's format
 	go test -run '^$$' -bench . -count 6 ./ml/grad ./ml/model ./attack/evasion ./cmd/redoubt
 falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
@@ -25,7 +25,7 @@ certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/identity; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
 golden: ## rewrite golden files
 	go test . ./report -update
