@@ -36,6 +36,15 @@ require github.com/jackc/pgx/v5 v5.12.0
 // SQLite without C, for one machine (store).
 require modernc.org/sqlite v1.61.1
 
+// QR codes of one-time codes (serve/identity/web).
+require rsc.io/qr v0.2.0
+
+// Tests only (serve/identity/web): one-time codes as somebody else makes them.
+require github.com/pquerna/otp v1.5.0
+
+// Tests only (serve/identity/web): a real browser.
+require github.com/chromedp/chromedp v0.23.0
+
 // Tests only (serve/identity): an authenticator for passkeys.
 require github.com/descope/virtualwebauthn v1.0.3
 
@@ -51,7 +60,10 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 // Discovery of OpenID Connect issuers, and their code flow (serve/identity).
 require github.com/coreos/go-oidc/v3 v3.21.0
 
-require golang.org/x/oauth2 v0.37.0
+require (
+	github.com/chromedp/cdproto v0.159.0
+	golang.org/x/oauth2 v0.37.0
+)
 
 // Passwords: argon2id (serve/identity).
 require golang.org/x/crypto v0.58.0
@@ -63,9 +75,11 @@ require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/andybalholm/brotli v1.1.1 // indirect
+	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
 	github.com/go-webauthn/x v0.3.1 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
