@@ -15,18 +15,26 @@ func isUser(id string) bool { return strings.HasPrefix(id, userPrefix) }
 
 // Login checks a name and a password. Where the person has a second factor, it
 // returns a flow for [Service.LoginCode] and no cookie: showing a passkey instead
-// is [Service.FinishPasskey]. It answers unknown names, disabled people and wrong
-// passwords alike, and in the same time.
+// is [Service.FinishPasskey]. Somebody without a password, who has lost his
+// passkeys, gives a recovery code in its place. It answers unknown names, disabled
+// people and wrong passwords alike, and in the same time.
 func (s *Service) Login(ctx context.Context, name, password string, c Client) (cookie, flow string, err error) {
 	login := fold(name)
 	g := guesses("password "+login, c)
-	id, err := s.checkLogin(ctx, login, password, g)
+	id, recovered, err := s.checkLogin(ctx, login, password, g)
 	if err != nil {
 		return "", "", s.refused(ctx, err, id, "password", c)
 	}
 	a, err := s.live(id)
 	if err != nil {
 		return "", "", s.refused(ctx, err, id, "password", c)
+	}
+	if recovered {
+		if err := s.record(ctx, redoubt.Event{Action: "recovery.use", Outcome: redoubt.Allowed, Actor: id, From: from(c), Resource: id}); err != nil {
+			return "", "", err
+		}
+		cookie, err = s.begin(ctx, id, "password", s.now(), c)
+		return cookie, "", err
 	}
 	if a.SecondFactor {
 		flow, err = s.sealFlow("second", id, struct{}{})
@@ -36,11 +44,11 @@ func (s *Service) Login(ctx context.Context, name, password string, c Client) (c
 	return cookie, "", err
 }
 
-// checkLogin is the account that a password belongs to. The id is returned with
-// an error too, where there is one.
-func (s *Service) checkLogin(ctx context.Context, login, password string, g guess) (id string, err error) {
+// checkLogin is the account that a password belongs to, or a recovery code in
+// its place. The id is returned with an error too, where there is one.
+func (s *Service) checkLogin(ctx context.Context, login, password string, g guess) (id string, recovered bool, err error) {
 	if err := s.try(ctx, g); err != nil {
-		return "", err
+		return "", false, err
 	}
 	var hash string
 	var disabled bool
@@ -53,19 +61,26 @@ func (s *Service) checkLogin(ctx context.Context, login, password string, g gues
 		return err
 	})
 	if err != nil {
-		return id, unavailable(err)
+		return id, false, unavailable(err)
 	}
 	ok, err := s.hasher.verify(ctx, hash, password)
+	if err != nil {
+		return id, false, unavailable(err)
+	}
+	if !ok && recoveryCode(password) != "" {
+		recovered, err = s.redeem(ctx, id, hash != "" || disabled, password)
+		ok = recovered
+	}
 	switch {
 	case err != nil:
-		return id, unavailable(err)
+		return id, false, err
 	case !ok || disabled:
-		return id, refuse(Invalid, "a wrong name or password")
+		return id, false, refuse(Invalid, "a wrong name or password")
 	}
 	fresh := ""
-	if outdated(hash) {
+	if !recovered && outdated(hash) {
 		if fresh, err = s.hasher.hash(ctx, password); err != nil {
-			return id, err
+			return id, false, err
 		}
 	}
 	err = s.db.Update(ctx, func(tx *store.Tx) error {
@@ -76,7 +91,24 @@ func (s *Service) checkLogin(ctx context.Context, login, password string, g gues
 		}
 		return s.succeeded(tx, g)
 	})
-	return id, unavailable(err)
+	return id, recovered, unavailable(err)
+}
+
+// redeem takes a recovery code of an account without a password. For others, and
+// for nobody, it does the same work in vain.
+func (s *Service) redeem(ctx context.Context, id string, vain bool, code string) (ok bool, err error) {
+	if vain {
+		id = ""
+	}
+	err = s.db.Update(ctx, func(tx *store.Tx) error {
+		_, err := s.takeCode(tx, id, code)
+		return err
+	})
+	var r *Error
+	if errors.As(err, &r) && r.Kind == Invalid {
+		return false, nil
+	}
+	return err == nil, unavailable(err)
 }
 
 // LoginCode ends a login with a one-time code, or with a recovery code.

@@ -106,6 +106,30 @@ func TestPasskeys(t *testing.T) {
 	})
 }
 
+// Who has only passkeys, and loses them, comes back with a recovery code; who has
+// a password needs both.
+func TestRecoveryWithoutPasskey(t *testing.T) {
+	eachStore(t, nil, func(t *testing.T, b *bench) {
+		a, _, cookie := b.holderOf(t, "ann", "model_admin")
+		codes := must(b.NewRecovery(t.Context(), cookie))(t)
+		_, _, others := b.seeded(t, "bob")
+		for what, c := range map[string][2]string{"another's": {"ann", others[0]}, "nobody's": {"nobody", codes[0]}, "no code": {"ann", "aaaa-bbbb-cccc-dddd"}, "with a password": {"bob", others[0]}} {
+			_, _, err := b.Login(t.Context(), c[0], c[1], home)
+			wants(t, err, Invalid, what)
+		}
+		in, flow, err := b.Login(t.Context(), "ann", strings.ToUpper(codes[0]), home)
+		ok(t, err)
+		if p := must(b.Authenticate(t.Context(), Credentials{Session: in}))(t); flow != "" || p.ID != a.ID {
+			t.Errorf("got %+v", p)
+		}
+		_, _, err = b.Login(t.Context(), "ann", codes[0], home)
+		wants(t, err, Invalid, "for the second time")
+		ok(t, b.SetAccount(t.Context(), admin, a.ID, nil, nil, true))
+		_, _, err = b.Login(t.Context(), "ann", codes[1], home)
+		wants(t, err, Invalid, "disabled")
+	})
+}
+
 // What a passkey's answer must not be. Every other step is right.
 func TestPasskeysThatAreRefused(t *testing.T) {
 	b := over(t, nil)

@@ -63,16 +63,15 @@ func newSeed() []byte {
 // takeCode accepts a one-time code, or a recovery code, of an account, once. It
 // says which it was.
 func (s *Service) takeCode(tx *store.Tx, account, code string) (kind string, err error) {
-	code = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
-	if len(code) == recoveryLength {
-		sum := sha256.Sum256([]byte(code))
+	if recovery := recoveryCode(code); recovery != "" {
+		sum := sha256.Sum256([]byte(recovery))
 		n, err := tx.Exec(`DELETE FROM identity_recovery WHERE account = $1 AND digest = $2`, account, sum[:])
 		if err == nil && n == 0 {
 			err = refuse(Invalid, "no such recovery code, or it was used")
 		}
 		return "recovery", err
 	}
-	if len(code) != totpDigits {
+	if code = strings.ReplaceAll(code, " ", ""); len(code) != totpDigits {
 		return "", refuse(Invalid, "a code of %d characters", len(code))
 	}
 	factors, err := readFactors(tx, account, "totp")
@@ -101,6 +100,15 @@ const (
 	recoveryCodes  = 10
 	recoveryLength = 16 // letters of base 32: 80 bits
 )
+
+// recoveryCode is a recovery code without what is there to read it by, or "".
+func recoveryCode(code string) string {
+	code = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
+	if len(code) != recoveryLength {
+		return ""
+	}
+	return code
+}
 
 // newRecovery replaces the recovery codes of an account. Their hashes need no
 // salt and no work: nobody guesses 80 bits.
