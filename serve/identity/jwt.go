@@ -17,26 +17,26 @@ const (
 	mostJWTs      = 10_000
 )
 
-// jwtCache remembers verified tokens by their hash. What it says holds for one
-// generation of the accounts and one publication of the issuer's keys.
+// jwtCache remembers verified tokens by their hash. What it says holds until
+// an account changes or the issuer publishes other keys.
 type jwtCache struct {
 	mu      sync.Mutex
 	entries map[digest]verifiedJWT
 }
 
 type verifiedJWT struct {
-	principal  redoubt.Principal
-	until      time.Time
-	generation int64
-	source     *source   // nil for our own
-	provider   *provider // whose key verified it
+	principal redoubt.Principal
+	until     time.Time
+	revision  int64
+	source    *source   // nil for our own
+	provider  *provider // whose key verified it
 }
 
-func (c *jwtCache) find(sum digest, now time.Time, generation int64) (redoubt.Principal, bool) {
+func (c *jwtCache) find(sum digest, now time.Time, revision int64) (redoubt.Principal, bool) {
 	c.mu.Lock()
 	v, ok := c.entries[sum]
 	c.mu.Unlock()
-	if !ok || v.generation != generation || !now.Before(v.until) {
+	if !ok || v.revision != revision || !now.Before(v.until) {
 		return redoubt.Principal{}, false
 	}
 	if v.source != nil {
@@ -65,9 +65,9 @@ func (s *Service) byJWT(ctx context.Context, raw string) (redoubt.Principal, err
 	}
 	sum, now := sha256.Sum256([]byte(raw)), s.now()
 	s.state.mu.RLock()
-	generation := s.state.generation
+	revision := s.state.revision
 	s.state.mu.RUnlock()
-	if p, ok := s.jwts.find(sum, now, generation); ok {
+	if p, ok := s.jwts.find(sum, now, revision); ok {
 		return p, nil
 	}
 	v, err := s.verifyJWT(ctx, raw, now)
@@ -81,7 +81,7 @@ func (s *Service) byJWT(ctx context.Context, raw string) (redoubt.Principal, err
 		}
 		return redoubt.Principal{}, err
 	}
-	v.generation = generation
+	v.revision = revision
 	s.jwts.keep(sum, v)
 	return v.principal, nil
 }

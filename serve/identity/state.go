@@ -33,6 +33,7 @@ type state struct {
 
 	mu         sync.RWMutex
 	generation int64
+	revision   int64 // counts the changes of accounts that were learnt
 	accounts   map[string]*Account
 	logins     map[string]string // to ids
 	tokens     map[digest]*token
@@ -95,6 +96,9 @@ func (st *state) apply(d *delta) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.generation = d.generation
+	if len(d.accounts) > 0 {
+		st.revision++
+	}
 	for i, a := range d.accounts {
 		if d.logins[i] != "" {
 			st.logins[d.logins[i]] = a.ID
