@@ -205,7 +205,7 @@ func TestJWTCorpus(t *testing.T) {
 		"white space":             part[0] + "." + part[1] + ".\n" + part[2],
 		"padding":                 goodToken + "==",
 		"standard base64":         part[0] + "+." + part[1] + "." + part[2],
-		"bits after the end":      goodToken[:len(goodToken)-1] + "B",
+		"bits after the end":      loose(goodToken),
 		"another key":             other.sign(t, k.header(), good),
 		"another payload":         part[0] + "." + b64([]byte(body(`"x":1`))) + "." + part[2],
 		"HS256 with the public":   hmac(public, k.header("alg", "HS256"), good),
@@ -304,6 +304,13 @@ func TestJWTCorpus(t *testing.T) {
 	t.Logf("%d tokens were refused", len(cases))
 }
 
+// loose is a token whose last letter has bits beyond the signature's.
+func loose(token string) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	end := len(token) - 1
+	return token[:end] + string(alphabet[strings.IndexByte(alphabet, token[end])+1])
+}
+
 // psychic is a token of the second issuer signed with r = s = 0, or with r = 0
 // and the curve's order (CVE-2022-21449).
 func psychic(t *testing.T, b *jwtBench, kind int) string {
@@ -370,7 +377,10 @@ func TestKeys(t *testing.T) {
 	if n := i.fetches.Load(); n != 1 {
 		t.Errorf("%d fetches for unknown ids within a minute", n)
 	}
-	b.advance(askAgain)
+	b.advance(askAgain - time.Second)
+	old = token(k, "remembered a second ago")
+	ok(t, errOf(b.auth(old)))
+	b.advance(time.Second)
 	ok(t, errOf(b.auth(token(next, "y"))))
 	wants(t, errOf(b.auth(old)), Invalid, "a withdrawn key, though the token was remembered")
 	// An outage: what is known lasts for a day. An unknown id cannot be decided,
@@ -385,10 +395,15 @@ func TestKeys(t *testing.T) {
 	b.advance(askAgain)
 	ok(t, errOf(b.auth(token(next, "back"))))
 	// What an issuer in trouble publishes is not believed.
+	twin := newKey(t, "k2", "RS256")
+	twins, err := json.Marshal(map[string]any{"keys": []any{next.jwk(t), twin.jwk(t)}})
+	ok(t, err)
 	for what, doc := range map[string]string{
 		"growth":     `{"keys":[` + strings.Repeat(`{"kty":"RSA"},`, mostKeys) + `{}]}`,
 		"a giant":    `{"keys":[],"x":"` + strings.Repeat("x", 2<<20) + `"}`,
 		"no keys":    `{"keys":[]}`,
+		"two of one": string(twins),
+		"a secret":   `{"keys":[{"kty":"oct","kid":"k2","k":"AAAA"}]}`,
 		"a redirect": "",
 	} {
 		i.jwks.Store(&doc)

@@ -58,10 +58,17 @@ func TestPasskeys(t *testing.T) {
 	eachStore(t, nil, func(t *testing.T, b *bench) {
 		a, k, cookie := b.holderOf(t, "ann", "security_admin")
 		ok(t, b.signedIn(cookie))
-		k.cred.Counter = 5
+		// An authenticator that does not count, as those that synchronise.
 		options, flow, err := b.BeginPasskey()
 		ok(t, err)
 		answer := k.answer(t, options)
+		must(b.FinishPasskey(t.Context(), flow, answer, "", home))(t)
+		_, err = b.FinishPasskey(t.Context(), flow, answer, "", home)
+		wants(t, err, Invalid, "a challenge for the second time, without a counter")
+		k.cred.Counter = 5
+		options, flow, err = b.BeginPasskey()
+		ok(t, err)
+		answer = k.answer(t, options)
 		in := must(b.FinishPasskey(t.Context(), flow, answer, "", home))(t)
 		p := must(b.Current(in))(t)
 		if p.ID != a.ID || p.Method != "passkey" {
