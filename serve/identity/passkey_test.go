@@ -55,6 +55,7 @@ func (b *bench) holderOf(t *testing.T, name string, roles ...string) (Account, *
 }
 
 func TestPasskeys(t *testing.T) {
+	t.Parallel()
 	eachStore(t, nil, func(t *testing.T, b *bench) {
 		a, k, cookie := b.holderOf(t, "ann", "security_admin")
 		ok(t, b.signedIn(cookie))

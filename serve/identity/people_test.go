@@ -227,6 +227,7 @@ func TestAdministratorsNeedTwo(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
+	t.Parallel()
 	eachStore(t, nil, func(t *testing.T, b *bench) {
 		ann := b.person(t, "ann")
 		in := func() string {
@@ -270,6 +271,7 @@ func TestSessions(t *testing.T) {
 // Guessing slows down; who is known is not kept out; an address that tries many
 // names slows down too.
 func TestLockout(t *testing.T) {
+	t.Parallel()
 	eachStore(t, nil, func(t *testing.T, b *bench) {
 		b.person(t, "ann")
 		_, _, err := b.Login(t.Context(), "ann", passphrase, home)

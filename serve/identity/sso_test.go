@@ -172,6 +172,7 @@ func TestSignOnCorpus(t *testing.T) {
 }
 
 func TestDiscoveryIsHeldToTheIssuer(t *testing.T) {
+	t.Parallel()
 	for what, edit := range map[string]func(md map[string]any){
 		"another issuer":  func(md map[string]any) { md["issuer"] = "https://evil.example" },
 		"a slash":         func(md map[string]any) { md["issuer"] = md["issuer"].(string) + "/" },

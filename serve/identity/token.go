@@ -37,7 +37,8 @@ type Token struct {
 	ID      string `json:"id"` // [redoubt.Principal.Credential] of what it does
 	Account string `json:"account"`
 	Name    string `json:"name"` // what it is for
-	// Scopes bound what it may be used for; see [redoubt.Principal.Scopes].
+	// Scopes bound what it may be used for; see [redoubt.Principal.Scopes]. Nil
+	// bounds nothing, an empty list allows nothing.
 	Scopes  []string  `json:"scopes"`
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`

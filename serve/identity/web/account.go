@@ -152,7 +152,10 @@ func (p *pages) createToken(w http.ResponseWriter, r *http.Request) error {
 	if _, err := p.who.Authenticate(r.Context(), identity.Credentials{Session: session}); err != nil {
 		return err
 	}
-	t := identity.Token{Account: who.ID, Name: r.PostFormValue("name"), Scopes: strings.Fields(r.PostFormValue("scopes"))}
+	t := identity.Token{Account: who.ID, Name: r.PostFormValue("name")}
+	if scopes := strings.Fields(r.PostFormValue("scopes")); len(scopes) > 0 {
+		t.Scopes = scopes // an empty list would allow nothing
+	}
 	t, secret, err := p.who.CreateToken(r.Context(), who, t)
 	if err != nil {
 		return p.done(w, r, err)

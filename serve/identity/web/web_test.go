@@ -204,6 +204,12 @@ func TestPages(t *testing.T) {
 	if _, err := s.who.Authenticate(t.Context(), identity.Credentials{Authorization: "Bearer " + token}); err == nil {
 		t.Error("the token still works")
 	}
+	status, page = s.post("/auth/account/token", "name", "all", "scopes", " ")
+	s.want(200, "It is not shown again", status, page)
+	p, err = s.who.Authenticate(t.Context(), identity.Credentials{Authorization: "Bearer " + regexp.MustCompile(`rdt_[0-9A-Za-z]{36}`).FindString(page)})
+	if err != nil || p.Scopes != nil {
+		t.Errorf("a token for all has the scopes %q (%v)", p.Scopes, err)
+	}
 	// Nobody ends what is another's.
 	other, err := s.who.CreateService(t.Context(), admin, "svc", nil, nil)
 	if err != nil {
