@@ -45,13 +45,10 @@ func (p *pages) setup(w http.ResponseWriter, r *http.Request, failed error) erro
 
 func (p *pages) enrolPassword(w http.ResponseWriter, r *http.Request) error {
 	session, codes, err := p.who.EnrolPassword(r.Context(), r.PostFormValue("secret"), r.PostFormValue("password"), r.PostFormValue("flow"), r.PostFormValue("code"), p.client(r))
-	var refused *identity.Error
-	switch {
-	case errors.Is(err, identity.ErrInput):
+	if errors.Is(err, identity.ErrInput) {
 		return p.setup(w, r, err)
-	case errors.As(err, &refused) && session == "" && codes != nil:
-		return err
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	set(w, identity.Cookie, session)
