@@ -51,13 +51,51 @@ require go.uber.org/goleak v1.3.0
 // gRPC, the second transport of the Open Inference Protocol (serve/oip).
 require google.golang.org/grpc v1.85.0
 
+// QR codes of one-time codes (serve/identity/web).
+require rsc.io/qr v0.2.0
+
+// Tests only (serve/identity/web): one-time codes as somebody else makes them.
+require github.com/pquerna/otp v1.5.0
+
+// Tests only (serve/identity/web): a real browser.
+require github.com/chromedp/chromedp v0.23.0
+
+// Tests only (serve/identity): an authenticator for passkeys.
+require github.com/descope/virtualwebauthn v1.0.3
+
+// Passkeys: the ceremonies of WebAuthn (serve/identity).
+require github.com/go-webauthn/webauthn v0.18.2
+
+// Signatures of JSON Web Tokens (serve/identity), beneath checks of our own.
+require github.com/golang-jwt/jwt/v5 v5.3.1
+
+// Discovery of OpenID Connect issuers, and their code flow (serve/identity).
+require github.com/coreos/go-oidc/v3 v3.21.0
+
+// Passwords: argon2id (serve/identity).
+require golang.org/x/crypto v0.58.0
+
+// Passwords and names are compared in one normal form (serve/identity).
+require golang.org/x/text v0.43.0
+
+require (
+	github.com/chromedp/cdproto v0.159.0
+	golang.org/x/oauth2 v0.37.0
+)
+
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/andybalholm/brotli v1.1.1 // indirect
+	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
+	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // indirect
+	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
+	github.com/go-webauthn/x v0.3.1 // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
@@ -67,9 +105,12 @@ require (
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
+	github.com/philhofer/fwd v1.2.0 // indirect
 	github.com/pierrec/lz4/v4 v4.1.21 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/twpayne/go-geom v1.6.1 // indirect
+	github.com/x448/float16 v0.8.4 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
@@ -78,7 +119,6 @@ require (
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
-	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
