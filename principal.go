@@ -19,7 +19,7 @@ type Principal struct {
 	// Scopes, unless nil, bounds what this credential may be used for:
 	// permissions of the form "model:NAME:ACTION", where NAME and ACTION may be
 	// "*". It never adds to what the roles give.
-	Scopes []string `json:"scopes,omitempty"`
+	Scopes []string `json:"scopes,omitzero"`
 	// Method is how the principal proved itself: "password", "passkey", "oidc",
 	// "token", "jwt", "certificate" or "socket".
 	Method string `json:"method,omitempty"`

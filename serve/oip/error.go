@@ -25,6 +25,7 @@ const (
 	Unauthenticated              // nobody knows who calls
 	Denied                       // the caller may not
 	NotFound                     // no such model or version
+	BadMethod                    // the path is known, the method is not
 	TooLarge                     // the request exceeds a limit on its size
 	UnsupportedMedia             // the body is of a type or encoding that is not read
 	Unprocessable                // well formed, and refused for its values
@@ -46,6 +47,7 @@ var kinds = [...]struct {
 	Unauthenticated:  {"unauthenticated", http.StatusUnauthorized, codes.Unauthenticated},
 	Denied:           {"denied", http.StatusForbidden, codes.PermissionDenied},
 	NotFound:         {"not-found", http.StatusNotFound, codes.NotFound},
+	BadMethod:        {"bad-method", http.StatusMethodNotAllowed, codes.Unimplemented},
 	TooLarge:         {"too-large", http.StatusRequestEntityTooLarge, codes.ResourceExhausted}, // as gRPC itself refuses large messages
 	UnsupportedMedia: {"unsupported-media", http.StatusUnsupportedMediaType, codes.InvalidArgument},
 	Unprocessable:    {"unprocessable", http.StatusUnprocessableEntity, codes.InvalidArgument},

@@ -73,6 +73,17 @@ var ErrNotFound = errors.New("there is none of this name")
 // again.
 var ErrStale = errors.New("it was changed by others meanwhile: read it again, and decide again")
 
+// ErrInput is wrapped by errors about what somebody asked for, whose text is
+// meant for him.
+var ErrInput = errors.New("not accepted")
+
+func input(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrInput, err)
+}
+
 // Refused is a change that the engine does not permit.
 type Refused struct{ Decision policy.Decision }
 
@@ -144,7 +155,7 @@ func (k *Keeper) Run(ctx context.Context, failed func(error)) {
 // which is logged.
 func (k *Keeper) decide(ctx context.Context, ch *Change, action policy.Action, r policy.Resource) error {
 	if ch.Reason = strings.TrimSpace(ch.Reason); ch.Reason == "" {
-		return errors.New("change permissions: no reason is given: say why, for whoever reviews it")
+		return input(errors.New("no reason is given: say why, for whoever reviews it"))
 	}
 	d := k.cfg.Engine.Decide(policy.Request{
 		Principal: ch.By, Action: action, Resource: r,

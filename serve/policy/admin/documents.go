@@ -51,7 +51,7 @@ func (k *Keeper) SetDocument(ctx context.Context, ch Change, id, policies, match
 		return d, err
 	}
 	if err := d.Check(); err != nil {
-		return d, err
+		return d, input(err)
 	}
 	d.By, d.Created, d.Reason = ch.By.ID, k.instant(), ch.Reason
 	err := k.change(ctx, &ch, func(s *state) (plan, error) {
@@ -61,7 +61,7 @@ func (k *Keeper) SetDocument(ctx context.Context, ch Change, id, policies, match
 		}
 		d.Version = s.versions[id] + 1
 		if err := k.cfg.Engine.Check(policy.State{Grants: s.Grants, Documents: replaced(s.Documents, d)}); err != nil {
-			return plan{}, err
+			return plan{}, input(err)
 		}
 		return plan{action: "policy.change", resource: "policy:" + id, before: before.Text, after: d.Text, write: version(d, false)}, nil
 	})

@@ -29,7 +29,7 @@ func (k *Keeper) Grant(ctx context.Context, ch Change, g policy.Grant) (policy.G
 	g.ID, g.By, g.Created, g.Reason = newID(), ch.By.ID, k.instant(), ch.Reason
 	err := k.change(ctx, &ch, func(s *state) (plan, error) {
 		if err := k.cfg.Engine.Check(policy.State{Grants: append(s.Grants, g), Documents: s.Documents}); err != nil {
-			return plan{}, err
+			return plan{}, input(err)
 		}
 		return plan{action: "grant.create", resource: "grant:" + g.ID, after: text(g), write: insert(g)}, nil
 	})

@@ -63,13 +63,13 @@ func (k *Keeper) Preview(ctx context.Context, id, policies string) (*Preview, er
 	documents := slices.DeleteFunc(slices.Clone(s.Documents), func(e policy.Document) bool { return e.ID == id })
 	if policies != "" {
 		if err := d.Check(); err != nil {
-			return nil, err
+			return nil, input(err)
 		}
 		documents = append(documents, d)
 	}
 	then, err := k.cfg.Engine.With(policy.State{Grants: s.Grants, Documents: documents})
 	if err != nil {
-		return nil, err
+		return nil, input(err)
 	}
 	c, err := k.census(ctx)
 	if err != nil {

@@ -67,7 +67,7 @@ func (k *Keeper) SetPlan(ctx context.Context, ch Change, model string, days int)
 		return err
 	}
 	if days < 0 || days > 3660 {
-		return fmt.Errorf("plan reviews of %q: %d is not a number of days from 0 to 3660", model, days)
+		return input(fmt.Errorf("plan reviews of %q: %d is not a number of days from 0 to 3660", model, days))
 	}
 	p := Plan{Model: model, Days: days, Next: k.instant().AddDate(0, 0, days)}
 	return k.change(ctx, &ch, func(*state) (plan, error) {
@@ -125,7 +125,7 @@ func (k *Keeper) OpenReview(ctx context.Context, ch Change, model string, days i
 		return Review{}, err
 	}
 	if days < 1 || days > 3660 {
-		return Review{}, fmt.Errorf("open a review of %q: %d is not a number of days from 1 to 3660", model, days)
+		return Review{}, input(fmt.Errorf("open a review of %q: %d is not a number of days from 1 to 3660", model, days))
 	}
 	c, err := k.census(ctx)
 	if err != nil {
@@ -183,7 +183,7 @@ func (k *Keeper) Judge(ctx context.Context, ch Change, review, grant string, v V
 			return p, fmt.Errorf("judge grant %q: it was decided by %s: %w", grant, item.By, ErrStale)
 		}
 		if grantResource(&ch, item.Grant).Owner == ch.By.ID {
-			return p, errors.New("judge a grant: it is your own: have another review it")
+			return p, input(errors.New("judge a grant: it is your own: have another review it"))
 		}
 		item.Verdict, item.By, item.At, item.Reason = v, ch.By.ID, k.instant(), ch.Reason
 		p = plan{action: "review.change", resource: "review:" + review, before: text(item.Grant), details: map[string]string{"verdict": string(v), "grant": grant}}
@@ -223,9 +223,9 @@ func (k *Keeper) verdict(ch *Change, s *state, item *Item) (apply func(*store.Tx
 	none := func(*store.Tx) error { return nil }
 	switch v := item.Verdict; {
 	case v != Keep && v != Revoke && v != Narrow:
-		return nil, "", fmt.Errorf("judge a grant: the verdict %q is none of %q, %q, %q", v, Keep, Revoke, Narrow)
+		return nil, "", input(fmt.Errorf("judge a grant: the verdict %q is none of %q, %q, %q", v, Keep, Revoke, Narrow))
 	case v == Narrow && item.Narrower == "":
-		return nil, "", errors.New("judge a grant: the review found no narrower role for it: keep or revoke it")
+		return nil, "", input(errors.New("judge a grant: the review found no narrower role for it: keep or revoke it"))
 	case gone:
 		return none, "", nil
 	case v == Keep:
