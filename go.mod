@@ -25,7 +25,7 @@ require github.com/redis/go-redis/v9 v9.23.0
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
-require github.com/klauspost/compress v1.17.9
+require github.com/klauspost/compress v1.20.1
 
 // Tests only (cmd/redoubt): scripts that run the real binary.
 require github.com/rogpeppe/go-internal v1.16.0
@@ -34,7 +34,7 @@ require github.com/rogpeppe/go-internal v1.16.0
 require github.com/spf13/cobra v1.10.2
 
 // The flags of cobra, walked for the configuration file (cmd/redoubt).
-require github.com/spf13/pflag v1.0.9
+require github.com/spf13/pflag v1.0.10
 
 // Whether stderr is a terminal, for the progress bar (cmd/redoubt).
 require golang.org/x/term v0.47.0
@@ -78,15 +78,23 @@ require golang.org/x/crypto v0.58.0
 // Passwords and names are compared in one normal form (serve/identity).
 require golang.org/x/text v0.43.0
 
-require (
-	github.com/chromedp/cdproto v0.159.0
-	golang.org/x/oauth2 v0.37.0
-)
+// Tests only (serve/identity/web): what Chromium's debugging protocol calls things.
+require github.com/chromedp/cdproto v0.159.0
+
+// The control API with its description as OpenAPI 3.1 (serve/control).
+require github.com/danielgtaylor/huma/v2 v2.37.2
+
+// Metrics in the form that Prometheus reads (serve, serve/gateway).
+require github.com/prometheus/client_golang v1.25.0
+
+// The code flow of single sign-on (serve/identity).
+require golang.org/x/oauth2 v0.37.0
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
-	github.com/andybalholm/brotli v1.1.1 // indirect
+	github.com/andybalholm/brotli v1.2.0 // indirect
+	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
@@ -102,11 +110,15 @@ require (
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect
 	github.com/pierrec/lz4/v4 v4.1.21 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/twpayne/go-geom v1.6.1 // indirect

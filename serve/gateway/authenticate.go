@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+)
+
+var authenticate = &Guard{
+	Name: "authenticate",
+	Doc:  "establishes who calls, after a bound on how often an address may try",
+	wrap: func(g *Gateway, next Infer) Infer {
+		return func(ctx context.Context, c *Call) (*oip.Response, error) {
+			if len(g.cfg.Address) > 0 {
+				address := limit.Bucket{Name: "address", Key: networkOf(c.From).String(), Limits: g.cfg.Address}
+				if a := g.cfg.Limits.Take(ctx, []limit.Bucket{address}); !a.Allowed {
+					c.Limits = a
+					return nil, tooOften(a)
+				}
+			}
+			p, err := g.identify(ctx, c.Credentials)
+			if err != nil {
+				return nil, err
+			}
+			c.Principal = p
+			return next(ctx, c)
+		}
+	},
+}
+
+// identify asks who has these credentials. gRPC asks before it reads a message,
+// and the guard asks again.
+func (g *Gateway) identify(ctx context.Context, c identity.Credentials) (redoubt.Principal, error) {
+	p, err := g.cfg.Identity.Authenticate(ctx, c)
+	if err == nil && p.ID == "" {
+		err = errors.New("authenticated nobody")
+	}
+	if err == nil {
+		return p, nil
+	}
+	var refused *identity.Error
+	if !errors.As(err, &refused) {
+		return redoubt.Principal{}, &oip.Error{Code: oip.Unauthenticated, Message: string(identity.Invalid), Err: err}
+	}
+	code := oip.Unauthenticated
+	switch refused.Kind {
+	case identity.Unavailable:
+		code = oip.Unavailable
+	case identity.Locked:
+		code = oip.Limited
+	case identity.SecondFactor:
+		code = oip.Denied
+	}
+	return redoubt.Principal{}, &oip.Error{Code: code, Message: string(refused.Kind), Err: err}
+}

@@ -1,0 +1,232 @@
+// Package gateway puts models on the network behind guards.
+//
+// A call comes over REST with JSON, REST with binary tensors, gRPC, or as named
+// features or text. Each transport makes a [Call] of it; from there on all take
+// the same way: through [Guards], in their order, to the model's [Engine], and
+// back through the same guards. The engine is given typed tensors, encoded
+// afresh, and never a client's bytes.
+//
+//	g, err := gateway.New(gateway.Config{Identity: people, Policy: rules, Limits: rates, Record: log})
+//	g.Offer(models)
+//	srv := &http.Server{Handler: g.Handler()}
+//	rpc := g.Server()  // gRPC
+//
+// A guard is a file of this package and a line of Guards. It calls the next one
+// or returns an error, an [oip.Error] when the client shall know why. What is
+// undecided is refused: an error of any other kind is answered with "internal
+// error", logged, and never shown.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+)
+
+// Authenticator says who calls.
+type Authenticator interface {
+	Authenticate(ctx context.Context, c identity.Credentials) (redoubt.Principal, error)
+}
+
+// Decider says who may. It is asked once a call.
+type Decider interface {
+	Decide(q policy.Request) policy.Decision
+}
+
+// Recorder keeps what was done and refused. Record returns when the entry is
+// durable, Enqueue when it soon will be.
+type Recorder interface {
+	Record(ctx context.Context, e redoubt.Event) error
+	Enqueue(e redoubt.Event) error
+}
+
+// Config is what a gateway is joined of. Identity, Policy, Limits and Record are
+// required.
+type Config struct {
+	Identity Authenticator
+	Policy   Decider
+	Limits   limit.Taker
+	Record   Recorder
+	// Hurried answers an inference when its entry is in the log's buffer, not when
+	// it is durable: a crash may lose the last moments' entries. Models marked
+	// sensitive wait all the same.
+	Hurried bool
+	// Everyone bounds all calls together, each principal those of a principal to
+	// all models, Address those of one network address before anyone is
+	// authenticated.
+	Everyone, Principal, Address []limit.Limit
+	// Concurrent bounds the calls that are under way at once, whose bodies are in
+	// memory; 0 means 256.
+	Concurrent int
+	// Headers says how limits are told.
+	Headers limit.Headers
+	// Filter switches on the browsers' old filter against cross-site scripting,
+	// which some checklists still ask for: "X-XSS-Protection: 1; mode=block".
+	Filter bool
+	// Name and Version are what the server says of itself; "redoubt" and "" by
+	// default. Some clients' samples insist on "triton".
+	Name, Version string
+	// Metrics counts; nil for nobody.
+	Metrics *Metrics
+	Logger  *slog.Logger
+}
+
+// Gateway guards models. It is safe for concurrent use.
+type Gateway struct {
+	cfg       Config
+	models    atomic.Pointer[catalogue]
+	ready     atomic.Bool
+	room      chan struct{} // a place for each concurrent call
+	strangers strangers
+	origin    http.CrossOriginProtection
+
+	infer Infer             // all guards, and the engine
+	enter func(Infer) Infer // the guards that every call passes
+}
+
+// New joins a gateway, which offers nothing yet.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Identity == nil || cfg.Policy == nil || cfg.Limits == nil || cfg.Record == nil {
+		return nil, errors.New("make a gateway: it needs to know who calls, who may, how often, and where to write it down")
+	}
+	if cfg.Concurrent == 0 {
+		cfg.Concurrent = 256
+	}
+	if cfg.Name == "" {
+		cfg.Name = "redoubt"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(nil)
+	}
+	g := &Gateway{cfg: cfg, room: make(chan struct{}, cfg.Concurrent)}
+	g.models.Store(&catalogue{})
+	g.enter = func(next Infer) Infer { return g.wrap(next, func(guard *Guard) bool { return !guard.Body }) }
+	g.infer = g.enter(g.wrap(answer, func(guard *Guard) bool { return guard.Body }))
+	g.ready.Store(true)
+	return g, nil
+}
+
+// SetReady says whether the gateway wants new calls: false from the moment a
+// shutdown begins, so that load balancers look elsewhere while calls under way
+// are finished.
+func (g *Gateway) SetReady(ready bool) { g.ready.Store(ready) }
+
+// Ready reports whether the gateway wants new calls.
+func (g *Gateway) Ready() bool { return g.ready.Load() }
+
+// Call is one call on its way.
+type Call struct {
+	ID   string // of the request; every answer and log line has it
+	Path Path
+	// Action is what is to be done: an inference is "invoke".
+	Action policy.Action
+	// Model and Version are what was asked for, "" for the default version and
+	// for calls that concern no model.
+	Model, Version string
+	From           netip.Addr
+	Credentials    identity.Credentials
+
+	// Served is what the gateway has by that name; nil if nothing.
+	Served *Served
+	// Principal is set by the guard authenticate, Decision by permit, Limits by
+	// limit, Request by decode.
+	Principal redoubt.Principal
+	Decision  policy.Decision
+	Limits    limit.Answer
+	Request   *oip.Request
+	// Details are facts for the record.
+	Details map[string]string
+
+	// read decodes the body, at most so many bytes, when its turn has come.
+	read func(s *Served, most int64) (*oip.Request, error)
+}
+
+// Note adds a fact to what is recorded of the call.
+func (c *Call) Note(name, value string) {
+	if c.Details == nil {
+		c.Details = map[string]string{}
+	}
+	c.Details[name] = value
+}
+
+// Path is how a call came.
+type Path string
+
+// The paths.
+const (
+	REST    Path = "rest"
+	Binary  Path = "binary"
+	GRPC    Path = "grpc"
+	Predict Path = "predict"
+)
+
+// Infer answers a call.
+type Infer func(ctx context.Context, c *Call) (*oip.Response, error)
+
+// Guard stands between a call and the model.
+type Guard struct {
+	Name string
+	Doc  string // one sentence
+	// Body guards look at what a call says, and stand before inferences only; the
+	// others stand before everything.
+	Body bool
+	wrap func(g *Gateway, next Infer) Infer
+}
+
+// Guards lists them in order, the outermost first.
+var Guards = []*Guard{
+	record,
+	authenticate,
+	permit,
+	limits,
+	decode,
+	schema,
+	content,
+	normalise,
+	detect,
+	disclose,
+}
+
+// wrap puts those guards around next that are wanted.
+func (g *Gateway) wrap(next Infer, wanted func(*Guard) bool) Infer {
+	for i := len(Guards) - 1; i >= 0; i-- {
+		if wanted(Guards[i]) {
+			next = Guards[i].wrap(g, next)
+		}
+	}
+	return next
+}
+
+// answer is the end of the way.
+func answer(ctx context.Context, c *Call) (*oip.Response, error) {
+	a, err := c.Served.Engine.Infer(ctx, c.Request)
+	if err != nil {
+		return nil, err
+	}
+	a.ID, a.ModelName = c.Request.ID, c.Model
+	if a.ModelVersion == "" {
+		a.ModelVersion = c.Served.Version
+	}
+	return a, nil
+}
+
+// deadline is the time a call may take.
+func (c *Call) deadline() time.Duration {
+	if c.Served != nil && c.Served.Model.Settings.Timeout > 0 {
+		return c.Served.Model.Settings.Timeout
+	}
+	return 30 * time.Second
+}

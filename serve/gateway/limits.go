@@ -1,0 +1,46 @@
+package gateway
+
+import (
+	"context"
+	"math"
+
+	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+)
+
+var limits = &Guard{
+	Name: "limit",
+	Doc:  "takes the call from what the principal, the model and everyone have left, from all or from none",
+	wrap: func(g *Gateway, next Infer) Infer {
+		return func(ctx context.Context, c *Call) (*oip.Response, error) {
+			buckets := make([]limit.Bucket, 0, 4)
+			add := func(name, key string, shared bool, limits []limit.Limit) {
+				if len(limits) > 0 {
+					buckets = append(buckets, limit.Bucket{Name: name, Key: key, Limits: limits, Shared: shared})
+				}
+			}
+			add("principal", c.Principal.ID, false, g.cfg.Principal)
+			if c.Served != nil && c.Action == policy.Invoke {
+				s := &c.Served.Model.Settings
+				add("principal-model", c.Principal.ID+" "+c.Model, false, s.Limits)
+				add("model", c.Model, true, s.Total)
+			}
+			add("everyone", "", true, g.cfg.Everyone)
+			if len(buckets) == 0 {
+				return next(ctx, c)
+			}
+			if c.Limits = g.cfg.Limits.Take(ctx, buckets); !c.Limits.Allowed {
+				refused := c.Limits.States[c.Limits.Refused]
+				c.Note("limit", refused.Bucket+" "+refused.Limit.String())
+				return nil, tooOften(c.Limits)
+			}
+			return next(ctx, c)
+		}
+	},
+}
+
+// tooOften tells a caller how long to wait.
+func tooOften(a limit.Answer) error {
+	return oip.Errorf(oip.Limited, "too many requests: try again in %d s", int(math.Ceil(a.RetryAfter.Seconds())))
+}

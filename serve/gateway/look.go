@@ -1,0 +1,144 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+)
+
+// What is told of models beside their answers. Whoever may call a model may know
+// what it takes and whether it is ready; its configuration and statistics are
+// for those who may read it.
+
+// about answers a question about the model of a call, or about none, after the
+// guards that stand before everything.
+func about[T any](g *Gateway, ctx context.Context, c *Call, ask func(ctx context.Context) (T, error)) (T, error) {
+	var answer T
+	_, err := g.enter(func(ctx context.Context, _ *Call) (*oip.Response, error) {
+		var err error
+		answer, err = ask(ctx)
+		return nil, err
+	})(ctx, c)
+	return answer, err
+}
+
+func (g *Gateway) serverMetadata() oip.ServerMetadata {
+	return oip.ServerMetadata{Name: g.cfg.Name, Version: g.cfg.Version, Extensions: extensions}
+}
+
+// ask asks the call's model whether it is ready.
+func (c *Call) ready(ctx context.Context) error {
+	if err := c.Served.Engine.Ready(ctx); err != nil {
+		return &oip.Error{Code: oip.Unavailable, Message: "model '" + c.Model + "' is not ready", Err: err}
+	}
+	return nil
+}
+
+// visible lists what a caller may see of all models: those he may call.
+func (g *Gateway) visible(c *Call) []*Served {
+	all := g.models.Load()
+	var list []*Served
+	for _, name := range all.names {
+		s := all.served[name][""]
+		if g.decide(c, &s.Model.Model).Allowed {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// counted engines keep statistics.
+type counted interface{ Statistics() *oip.Statistics }
+
+// statistics are those of the call's model, or of all that the caller may read.
+func (g *Gateway) statistics(c *Call) []oip.Statistics {
+	list := []oip.Statistics{}
+	models := []*Served{c.Served}
+	if c.Served == nil {
+		models = g.visible(c)
+	}
+	for _, s := range models {
+		if e, ok := s.Engine.(counted); ok {
+			stats := *e.Statistics()
+			stats.Name, stats.Version = s.Model.Name, s.Version
+			list = append(list, stats)
+		}
+	}
+	return list
+}
+
+// config is a model's configuration in the form that Triton's clients read. The
+// shapes hold the batch.
+func (s *Served) config() *oip.Config { return oip.ConfigOf(s.Metadata, 0) }
+
+// indexed is an entry of the repository's index.
+type indexed struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
+}
+
+func (g *Gateway) index(ctx context.Context, c *Call) []indexed {
+	list := []indexed{}
+	for _, s := range g.visible(c) {
+		e := indexed{Name: s.Model.Name, Version: s.Version, State: "READY"}
+		if s.Engine.Ready(ctx) != nil {
+			e.State = "UNAVAILABLE"
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// Over REST.
+
+// look writes the answer to a question about models.
+func look[T any](t *transport, action policy.Action, ask func(ctx context.Context, c *Call) (T, error)) error {
+	c := t.call(REST, action)
+	answer, err := about(t.g, t.r.Context(), c, func(ctx context.Context) (T, error) { return ask(ctx, c) })
+	t.limited(c)
+	if err != nil {
+		return err
+	}
+	return t.write(answer)
+}
+
+func (t *transport) server() error {
+	return look(t, policy.Invoke, func(context.Context, *Call) (oip.ServerMetadata, error) { return t.g.serverMetadata(), nil })
+}
+
+func (t *transport) metadata() error {
+	return look(t, policy.Invoke, func(_ context.Context, c *Call) (*oip.Metadata, error) { return c.Served.Metadata, nil })
+}
+
+func (t *transport) modelReady() error {
+	return look(t, policy.Invoke, func(ctx context.Context, c *Call) (map[string]any, error) {
+		return map[string]any{"name": c.Model, "ready": true}, c.ready(ctx)
+	})
+}
+
+func (t *transport) list() error {
+	return look(t, policy.Invoke, func(_ context.Context, c *Call) (map[string]any, error) {
+		names := []string{}
+		for _, s := range t.g.visible(c) {
+			names = append(names, s.Model.Name)
+		}
+		return map[string]any{"models": names}, nil
+	})
+}
+
+func (t *transport) index() error {
+	return look(t, policy.Read, func(ctx context.Context, c *Call) ([]indexed, error) { return t.g.index(ctx, c), nil })
+}
+
+func (t *transport) config() error {
+	return look(t, policy.Read, func(_ context.Context, c *Call) (*oip.Config, error) { return c.Served.config(), nil })
+}
+
+func (t *transport) statistics() error {
+	return look(t, policy.Read, func(_ context.Context, c *Call) (map[string]any, error) {
+		return map[string]any{"model_stats": t.g.statistics(c)}, nil
+	})
+}

@@ -1,0 +1,238 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/ml/data"
+	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+)
+
+// Engine answers calls of one version of a model: package engine has two kinds.
+type Engine interface {
+	// Metadata is what the model takes and gives.
+	Metadata(ctx context.Context) (*oip.Metadata, error)
+	Infer(ctx context.Context, q *oip.Request) (*oip.Response, error)
+	// Ready is nil when a call would be answered.
+	Ready(ctx context.Context) error
+	Close() error
+}
+
+// Model is a model as it is offered.
+type Model struct {
+	// Model is what policies know of it, its name first.
+	policy.Model
+	Versions []Version // the first is the default
+	Settings Settings
+}
+
+// Version is one of a model's versions.
+type Version struct {
+	Name   string // such as "1"
+	Engine Engine
+	// Digest is that of the file, if it is here.
+	Digest redoubt.Digest
+}
+
+// Settings are what the guards ask of a model's callers. The zero value asks
+// what the model itself does: names, types and shapes.
+type Settings struct {
+	// Limits bound the calls of each principal, Total those of all together.
+	Limits, Total []limit.Limit
+	// MaxBody bounds a request in bytes; 0 means 10 MiB. Timeout bounds the time
+	// that it takes; 0 means 30 s.
+	MaxBody int64
+	Timeout time.Duration
+	// Rows describes the features of the input Table, whose elements they are;
+	// Table is "" for the only input. Nil for a model without a feature schema.
+	Rows  *data.Rows
+	Table string
+	// Inputs hold what is asked of inputs by name.
+	Inputs map[string]Rule
+	// CardData marks a model that handles card data: see the guard schema.
+	CardData bool
+	// Unchecked lets text through that looks malicious, for models whose work is
+	// to read it.
+	Unchecked bool
+	// Detectors look at what passed the other guards, in this order.
+	Detectors []Detector
+	// Scores are the outputs that hold scores of classes, which clearances
+	// coarsen; nil means every output of floats.
+	Scores []string
+}
+
+// Rule is what is asked of one input.
+type Rule struct {
+	// Min and Max bound every number; nil for no bound.
+	Min, Max *float64
+	// Missing lets numbers be NaN, as models do that are given incomplete rows.
+	// Infinities are always refused.
+	Missing bool
+	// Elements bounds how many there are; 0 for no bound.
+	Elements int64
+	// MinLength and MaxLength bound every text in characters; MaxLength 0 means
+	// 10,000.
+	MinLength, MaxLength int
+	// Pattern must match every text; nil for any. Anchors, \A and \z, make it
+	// match the whole.
+	Pattern *regexp.Regexp
+	// Clip moves every number into an interval, after the bounds were checked;
+	// nil leaves it.
+	Clip *[2]float64
+	// Strip are characters taken out of every text, and Trim takes space from
+	// both ends.
+	Strip string
+	Trim  bool
+}
+
+// Served is one version of a model, found for a call.
+type Served struct {
+	Model    *Model
+	Version  string
+	Engine   Engine
+	Digest   redoubt.Digest
+	Metadata *oip.Metadata // with the model's name and all its versions
+}
+
+// catalogue is what is offered at a time. It is never changed, only replaced.
+type catalogue struct {
+	models []*Model
+	names  []string // sorted
+	served map[string]map[string]*Served
+}
+
+// Offer replaces the models on offer, all at once: calls under way keep those
+// they have found. The engines remain the caller's to close, when no call can
+// use them any more.
+func (g *Gateway) Offer(ctx context.Context, models []*Model) error {
+	next := &catalogue{models: slices.Clone(models), served: map[string]map[string]*Served{}}
+	for _, m := range models {
+		if !nameable(m.Name) || next.served[m.Name] != nil {
+			return fmt.Errorf("offer model %q: the name is taken, or not made of letters, digits, '.', '_' and '-'", m.Name)
+		}
+		versions, err := m.versions(ctx)
+		if err != nil {
+			return fmt.Errorf("offer model %s: %w", m.Name, err)
+		}
+		next.served[m.Name] = versions
+	}
+	next.names = slices.Sorted(maps.Keys(next.served))
+	g.models.Store(next)
+	return nil
+}
+
+// Models are those on offer. They must not be changed.
+func (g *Gateway) Models() []*Model { return g.models.Load().models }
+
+// versions makes what calls find, by version; "" is the default.
+func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
+	if len(m.Versions) == 0 {
+		return nil, fmt.Errorf("it has no version")
+	}
+	names, out := []string{}, map[string]*Served{}
+	for _, v := range m.Versions {
+		if !nameable(v.Name) || out[v.Name] != nil {
+			return nil, fmt.Errorf("version %q is taken, or not made of letters, digits, '.', '_' and '-'", v.Name)
+		}
+		names = append(names, v.Name)
+		out[v.Name] = &Served{Model: m, Version: v.Name, Engine: v.Engine, Digest: v.Digest}
+	}
+	for _, v := range m.Versions {
+		own, err := v.Engine.Metadata(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("version %s: %w", v.Name, err)
+		}
+		if err := m.Settings.check(own); err != nil {
+			return nil, fmt.Errorf("version %s: %w", v.Name, err)
+		}
+		mine := *own
+		mine.Name, mine.Versions = m.Name, names
+		out[v.Name].Metadata = &mine
+	}
+	out[""] = out[m.Versions[0].Name]
+	return out, nil
+}
+
+// check holds the settings against the model: they speak of its inputs.
+func (s *Settings) check(m *oip.Metadata) error {
+	for _, name := range slices.Sorted(maps.Keys(s.Inputs)) {
+		if described(m.Inputs, name) == nil {
+			return fmt.Errorf("the settings speak of an input %q, which the model does not have", name)
+		}
+	}
+	for _, name := range s.Scores {
+		if out := described(m.Outputs, name); out == nil || !floating(out.Datatype) {
+			return fmt.Errorf("the settings speak of scores %q, which is no output of floats", name)
+		}
+	}
+	if s.Rows == nil {
+		return nil
+	}
+	in, err := s.table(m)
+	if err != nil {
+		return err
+	}
+	if n := len(in.Shape); n != 2 || in.Shape[1] >= 0 && in.Shape[1] != int64(s.Rows.Width()) {
+		return fmt.Errorf("the feature schema makes rows of %d elements, input %q has the shape %v", s.Rows.Width(), in.Name, in.Shape)
+	}
+	if in.Datatype != oip.FP32 && in.Datatype != oip.FP64 {
+		return fmt.Errorf("the feature schema describes numbers, input %q holds %s", in.Name, in.Datatype)
+	}
+	return nil
+}
+
+// table is the input that the feature schema describes.
+func (s *Settings) table(m *oip.Metadata) (*oip.TensorMetadata, error) {
+	if s.Table == "" {
+		if len(m.Inputs) != 1 {
+			return nil, fmt.Errorf("the model has %d inputs: name the one that the feature schema describes", len(m.Inputs))
+		}
+		return &m.Inputs[0], nil
+	}
+	in := described(m.Inputs, s.Table)
+	if in == nil {
+		return nil, fmt.Errorf("the feature schema describes an input %q, which the model does not have", s.Table)
+	}
+	return in, nil
+}
+
+func floating(t oip.Datatype) bool {
+	return t == oip.FP32 || t == oip.FP64 || t == oip.FP16 || t == oip.BF16
+}
+
+func described(list []oip.TensorMetadata, name string) *oip.TensorMetadata {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// find is the version of a model that a call asks for, nil if there is none.
+func (g *Gateway) find(model, version string) *Served {
+	return g.models.Load().served[model][version]
+}
+
+// nameable reports whether a model or a version may be called so: what needs no
+// escape in a path, a policy or a log.
+func nameable(s string) bool {
+	if s == "" || len(s) > 128 || s[0] == '.' || s[0] == '-' {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}

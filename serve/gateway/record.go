@@ -1,0 +1,123 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+)
+
+var record = &Guard{
+	Name: "record",
+	Doc:  "bounds the time and the number of calls under way, turns a crash into an error, counts, and writes down what became of the call before it is answered",
+	wrap: func(g *Gateway, next Infer) Infer {
+		return func(ctx context.Context, c *Call) (*oip.Response, error) {
+			began := time.Now()
+			ctx, cancel := context.WithTimeout(ctx, c.deadline())
+			defer cancel()
+			a, err := g.inRoom(ctx, c, next)
+			if failed := g.write(ctx, c, err); failed != nil {
+				a, err = nil, failed
+			}
+			g.cfg.Metrics.observe(c, err, time.Since(began))
+			return a, err
+		}
+	},
+}
+
+// inRoom answers the call if there is a place for it.
+func (g *Gateway) inRoom(ctx context.Context, c *Call, next Infer) (a *oip.Response, err error) {
+	select {
+	case g.room <- struct{}{}:
+	default:
+		return nil, oip.Errorf(oip.Unavailable, "the server is busy: try again in a moment")
+	}
+	defer func() { <-g.room }()
+	g.cfg.Metrics.begin()
+	defer g.cfg.Metrics.end()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the call crashed: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return next(ctx, c)
+}
+
+// write enters the call in the log, and says no if that cannot be done: what is
+// not on record does not happen.
+func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
+	e := redoubt.Event{
+		Time: time.Now(), Action: c.event(), Outcome: redoubt.Allowed,
+		Actor: c.Principal.ID, Method: c.Principal.Method, Credential: c.Principal.Credential,
+		From: c.From.String(), Resource: c.resource(), Request: c.ID, Details: c.details(),
+	}
+	if err != nil {
+		e.Outcome, e.Reason = outcome(err)
+	}
+	if e.Outcome == redoubt.Failed {
+		g.cfg.Logger.Error("a call failed", "request", c.ID, "model", c.Model, "error", err.Error())
+	}
+	switch {
+	case c.Principal.ID == "":
+		left, ok := g.strangers.admit(c.From, e.Time)
+		if !ok {
+			return nil
+		}
+		if left > 0 {
+			e.Details["left-out"] = fmt.Sprint(left)
+		}
+		err = g.cfg.Record.Enqueue(e) // strangers do not make the disk turn
+	case c.Action != policy.Invoke && err == nil, g.cfg.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
+		err = g.cfg.Record.Enqueue(e)
+	default:
+		// The client may be gone: the entry is written all the same.
+		err = g.cfg.Record.Record(context.WithoutCancel(ctx), e)
+	}
+	if err != nil {
+		g.cfg.Metrics.unrecorded.Inc()
+		g.cfg.Logger.Error("a call cannot be recorded, and is refused", "request", c.ID, "error", err.Error())
+		return &oip.Error{Code: oip.Unavailable, Message: "the call cannot be recorded, so it is refused: tell the operator", Err: err}
+	}
+	return nil
+}
+
+func (c *Call) event() string { return "model." + string(c.Action) }
+
+func (c *Call) resource() string {
+	if c.Model == "" {
+		return "model:*"
+	}
+	return "model:" + c.Model
+}
+
+// details are the facts of a call beside who and what.
+func (c *Call) details() map[string]string {
+	c.Note("path", string(c.Path))
+	if c.Served != nil {
+		c.Note("version", c.Served.Version)
+		if c.Served.Digest != "" {
+			c.Note("digest", string(c.Served.Digest))
+		}
+	}
+	if !c.Decision.Allowed {
+		return c.Details
+	}
+	if cl := c.Decision.Clearance.String(); cl != "all" {
+		c.Note("clearance", cl)
+	}
+	return c.Details
+}
+
+// outcome is what became of a call that ended with an error, and why.
+func outcome(err error) (redoubt.Outcome, string) {
+	e := oip.Classify(err)
+	switch e.Code {
+	case oip.Internal, oip.Unavailable, oip.Deadline, oip.Cancelled:
+		return redoubt.Failed, e.Code.String()
+	}
+	return redoubt.Denied, e.Code.String() + ": " + e.Message
+}

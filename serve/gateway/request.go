@@ -1,0 +1,92 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/redoubt-ml/redoubt/serve/identity"
+)
+
+// Secure begins the answer to any request: it gives the request an id, which is
+// the client's if that is a decent one, and sets the headers that tell browsers
+// to be careful. The context it returns has the id.
+func Secure(w http.ResponseWriter, r *http.Request) context.Context {
+	id := requestID(one(r.Header.Values("X-Request-Id")))
+	h := w.Header()
+	h.Set("X-Request-Id", id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-XSS-Protection", "0")
+	if r.TLS != nil {
+		h.Set("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
+	}
+	return context.WithValue(r.Context(), idKey{}, id)
+}
+
+type idKey struct{}
+
+// RequestID is the id that Secure gave the request of a context.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(idKey{}).(string)
+	return id
+}
+
+// requestID is the client's name for its request if it is a decent one, else a
+// new one. The record has an id of its own for each entry: two requests of one
+// name are told apart.
+func requestID(given string) string {
+	if len(given) <= 64 && nameable(given) {
+		return given
+	}
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// Credentials are what a request over HTTP came with.
+func Credentials(r *http.Request) identity.Credentials {
+	return identity.Credentials{
+		Authorization: one(r.Header.Values("Authorization")), Session: session(r),
+		Peer: r.TLS, From: addressOf(r.RemoteAddr),
+	}
+}
+
+// one is the only value of a header. Several are made into one that nothing
+// accepts, because what one program reads first another reads last.
+func one(values []string) string {
+	if len(values) > 1 {
+		return "ambiguous"
+	}
+	return strings.Join(values, "")
+}
+
+// session is the value of the session's cookie.
+func session(r *http.Request) string {
+	var values []string
+	for _, c := range r.CookiesNamed(identity.Cookie) {
+		values = append(values, c.Value)
+	}
+	return one(values)
+}
+
+// addressOf is the address that a connection came from, without its port. What
+// proxies claim in headers is not believed.
+func addressOf(remote string) netip.Addr {
+	host, _, err := net.SplitHostPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
