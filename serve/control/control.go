@@ -1,0 +1,264 @@
+// Package control is the API behind the verbs and the console: accounts, tokens,
+// permissions, policies, reviews and models, under /api/v1.
+//
+//	api := control.New(control.Config{Identity: people, Policy: rules, ...})
+//	http.Handle("/api/v1/", api.Handler())
+//
+// It is described by itself, as OpenAPI 3.1, at /api/v1/openapi.json. Errors are
+// problems (RFC 9457) with the request's id under "instance". Each operation asks
+// the policies first, and what it changes is on record before it happens.
+//
+// A file of this package holds the operations on one kind of thing; operations
+// lists the files.
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+	"github.com/redoubt-ml/redoubt/serve/policy/admin"
+	"github.com/redoubt-ml/redoubt/watch/audit"
+)
+
+// Config is what the operations work on. All but Logger and Version are
+// required.
+type Config struct {
+	Identity *identity.Service
+	Engine   *policy.Engine
+	Keeper   *admin.Keeper
+	Gateway  *gateway.Gateway
+	Log      *audit.Log
+	// Origin is where browsers find the pages, such as https://models.example.
+	Origin  string
+	Logger  *slog.Logger
+	Version string
+}
+
+// API answers the operations.
+type API struct {
+	cfg    Config
+	mux    *http.ServeMux
+	huma   huma.API
+	origin http.CrossOriginProtection
+}
+
+// operations lists the kinds of thing.
+var operations = []func(*API){
+	(*API).accounts,
+	(*API).tokens,
+	(*API).models,
+	(*API).grants,
+	(*API).policies,
+	(*API).reviews,
+}
+
+// New makes the API.
+func New(cfg Config) *API {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &API{cfg: cfg, mux: http.NewServeMux()}
+	described := huma.DefaultConfig("Redoubt", cfg.Version)
+	described.OpenAPIPath = "/api/v1/openapi"
+	described.DocsPath, described.SchemasPath = "", "" // a page with scripts from elsewhere
+	described.CreateHooks = nil                        // no links to schemas in answers
+	described.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	described.Security = []map[string][]string{{"token": {}}}
+	described.Transformers = append(described.Transformers, func(ctx huma.Context, _ string, v any) (any, error) {
+		if p, ok := v.(*huma.ErrorModel); ok {
+			p.Instance = gateway.RequestID(ctx.Context())
+		}
+		return v, nil
+	})
+	a.huma = humago.New(a.mux, described)
+	for _, add := range operations {
+		add(a)
+	}
+	return a
+}
+
+// maxBody bounds a request in bytes.
+const maxBody = 1 << 20
+
+// Handler serves the API to whoever can be authenticated.
+func (a *API) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := gateway.Secure(w, r)
+		r = r.WithContext(ctx)
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		if _, pattern := a.mux.Handler(r); pattern == "" {
+			a.fail(w, r, huma.Error404NotFound("there is nothing at this path"))
+			return
+		}
+		if a.origin.Check(r) != nil {
+			a.fail(w, r, huma.Error403Forbidden("requests from pages of other origins are refused"))
+			return
+		}
+		c := credentials(r)
+		who, err := a.cfg.Identity.Authenticate(ctx, c)
+		if err != nil {
+			a.fail(w, r, a.problem(ctx, err))
+			return
+		}
+		a.mux.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller{who, c.From, path(c)})))
+	})
+}
+
+// fail answers where no operation was reached.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if err := huma.WriteErr(a.huma, humago.NewContext(&huma.Operation{}, r, w), status(err), err.Error()); err != nil {
+		a.cfg.Logger.Debug("an answer was not taken", "error", err.Error())
+	}
+}
+
+func status(err error) int {
+	var s huma.StatusError
+	if errors.As(err, &s) {
+		return s.GetStatus()
+	}
+	return http.StatusInternalServerError
+}
+
+// caller is who called, and how.
+type caller struct {
+	redoubt.Principal
+	from netip.Addr
+	path string
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	c, _ := ctx.Value(callerKey{}).(caller) // nobody, who may do nothing
+	return c
+}
+
+// uid is where ConnContext keeps who is at the other end of a socket.
+type uid struct{}
+
+// ConnContext tells the API who is at the other end of a Unix socket; it is the
+// ConnContext of the server that listens there.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	id, err := identity.PeerUID(c)
+	if err != nil {
+		return ctx // a caller without credentials
+	}
+	return context.WithValue(ctx, uid{}, id)
+}
+
+func credentials(r *http.Request) identity.Credentials {
+	c := gateway.Credentials(r)
+	if id, ok := r.Context().Value(uid{}).(uint32); ok {
+		c.Local, c.UID = true, id
+	}
+	return c
+}
+
+func path(c identity.Credentials) string {
+	if c.Local {
+		return "socket"
+	}
+	return "api"
+}
+
+// allow asks the policies, and records a refusal.
+func (a *API) allow(ctx context.Context, action policy.Action, r policy.Resource) error {
+	c := callerOf(ctx)
+	d := a.cfg.Engine.Decide(policy.Request{
+		Principal: c.Principal, Action: action, Resource: r,
+		Context: policy.Context{Time: time.Now(), From: c.from, Path: c.path},
+	})
+	if d.Allowed {
+		return nil
+	}
+	e := redoubt.Event{
+		Action: string(r.Kind) + "." + string(action), Outcome: redoubt.Denied, Reason: d.Why,
+		Actor: c.ID, Method: c.Method, Credential: c.Credential, From: c.from.String(),
+		Resource: string(r.Kind) + ":" + r.Name, Request: gateway.RequestID(ctx),
+	}
+	if err := a.cfg.Log.Enqueue(e); err != nil {
+		a.cfg.Logger.Error("a refusal cannot be recorded", "error", err.Error())
+	}
+	return forbidden(d)
+}
+
+// forbidden is what a caller is told of a refusal: what he can do about it.
+func forbidden(d policy.Decision) error {
+	switch d.Needs {
+	case policy.SecondFactor:
+		return huma.Error403Forbidden("a second factor is required: sign in with one")
+	case policy.StepUp:
+		return huma.Error403Forbidden("a fresh second factor is required: confirm it and try again")
+	}
+	return huma.Error403Forbidden("you may not do this, or there is nothing of this name")
+}
+
+// change is who makes a change to permissions, and why.
+func change(ctx context.Context, reason string) admin.Change {
+	c := callerOf(ctx)
+	return admin.Change{By: c.Principal, Reason: reason, From: c.from, Path: c.path, Request: gateway.RequestID(ctx)}
+}
+
+// add adds an operation. What its function returns as an error that is no
+// problem is one: input is told, everything else is logged and not told.
+func add[I, O any](a *API, method, path, id, summary string, do func(ctx context.Context, in *I) (*O, error)) {
+	huma.Register(a.huma, huma.Operation{
+		OperationID: id, Method: method, Path: "/api/v1" + path, Summary: summary,
+	}, func(ctx context.Context, in *I) (*O, error) {
+		out, err := do(ctx, in)
+		if err != nil {
+			return nil, a.problem(ctx, err)
+		}
+		return out, nil
+	})
+}
+
+// problem is what a client is told of an error.
+func (a *API) problem(ctx context.Context, err error) error {
+	var told huma.StatusError
+	var refused *identity.Error
+	var denied *admin.Refused
+	switch {
+	case errors.As(err, &denied):
+		return forbidden(denied.Decision)
+	case errors.Is(err, admin.ErrNotFound):
+		return huma.Error404NotFound(err.Error())
+	case errors.As(err, &told):
+		return told
+	case errors.Is(err, identity.ErrInput), errors.Is(err, admin.ErrInput):
+		return huma.Error422UnprocessableEntity(err.Error())
+	case errors.Is(err, admin.ErrStale):
+		return huma.Error412PreconditionFailed(err.Error())
+	case errors.As(err, &refused):
+		switch refused.Kind {
+		case identity.Unavailable:
+			a.cfg.Logger.Error("identity is unavailable", "request", gateway.RequestID(ctx), "error", err.Error())
+			return huma.Error503ServiceUnavailable(string(refused.Kind))
+		case identity.Locked:
+			return huma.Error429TooManyRequests(string(refused.Kind))
+		case identity.SecondFactor:
+			return huma.Error403Forbidden(string(refused.Kind))
+		}
+		return huma.Error401Unauthorized(string(refused.Kind))
+	}
+	a.cfg.Logger.Error("an operation failed", "request", gateway.RequestID(ctx), "error", err.Error())
+	return huma.Error500InternalServerError("internal error")
+}
+
+// body is an answer.
+type body[T any] struct{ Body T }
+
+// nothing is the answer of an operation that has none.
+type nothing struct{}
