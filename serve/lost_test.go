@@ -1,0 +1,165 @@
+package serve
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/store/storetest"
+)
+
+// PostgreSQL is lost under load: what is known goes on, nothing changes, and when
+// it is back everything works again. Two nodes share it, and see one another's
+// changes.
+func TestDatabaseLost(t *testing.T) {
+	pg := storetest.StartPostgres(t)
+	t.Setenv("DATABASE", pg.Database(t))
+	t.Setenv("SEALING", strings.Repeat("5a", 32))
+	shared := func(c *Config) { c.Store, c.Key = "env:DATABASE", "env:SEALING" }
+	one, token := started(t, shared)
+	two := node(t, shared)
+	c, d := callerOf(t, one, token), callerOf(t, two, token)
+	if code, body := c.rest("POST", "/v2/models/simple/infer", simpleBody); code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	eventually(t, "the other node to know the token", func() bool {
+		code, _ := d.rest("GET", "/v2", "")
+		return code == http.StatusOK
+	})
+
+	pg.Stop()
+	for name, way := range ways {
+		if !way(c, "simple") || !way(d, "simple") {
+			t.Errorf("%s while the database is lost: refused", name)
+		}
+	}
+	by := redoubt.Principal{ID: "local:0", Method: "socket"}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := one.Identity().CreateService(ctx, by, "late", nil, nil); err == nil {
+		t.Error("an account was made without a database")
+	}
+
+	pg.Start(t)
+	var id string
+	eventually(t, "changes to be possible again", func() bool {
+		a, err := one.Identity().CreateService(t.Context(), by, "again", []string{"model_user"}, nil)
+		id = a.ID
+		return err == nil
+	})
+	_, fresh, err := one.Identity().CreateToken(t.Context(), by, identity.Token{Account: id, Name: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := callerOf(t, two, fresh)
+	eventually(t, "the other node to know a new token", func() bool {
+		code, _ := e.rest("GET", "/v2", "")
+		return code == http.StatusOK
+	})
+	// A revocation is seen by both.
+	for _, k := range one.Identity().Tokens(id) {
+		if err := one.Identity().RevokeToken(t.Context(), by, k.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	eventually(t, "the other node to know of a revocation", func() bool {
+		code, _ := e.rest("GET", "/v2", "")
+		return code == http.StatusUnauthorized
+	})
+	t.Logf("a revocation was seen after %v", time.Since(began))
+}
+
+// node is another server of the same configuration.
+func node(t *testing.T, change func(*Config)) *Server {
+	t.Helper()
+	cfg := &Config{
+		Data: t.TempDir(), Listen: Listen{REST: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"},
+		Models: []Model{{Name: "simple", Path: simple(t)}},
+	}
+	change(cfg)
+	s, err := start(t, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// eventually waits for what takes two seconds at most, and five times as long on
+// a busy machine.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for began := time.Now(); time.Since(began) < 10*time.Second; time.Sleep(50 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain for %s", what)
+}
+
+// Another server behind this one goes away: 503, and nothing about it.
+func TestUpstreamLost(t *testing.T) {
+	behind, token := started(t, nil)
+	t.Setenv("BEHIND", token)
+	front, mine := started(t, func(c *Config) {
+		c.Models = []Model{{Name: "simple", Upstream: "https://" + behind.Address("rest") + "/v2/models/simple", Token: "env:BEHIND", CA: behind.Certificate().File()}}
+	})
+	c := callerOf(t, front, mine)
+	for name, way := range ways {
+		if !way(c, "simple") {
+			t.Errorf("%s to an upstream model: refused", name)
+		}
+	}
+	behind.rest.Close()
+	for range 8 { // until its circuit is open, and after
+		code, body := c.rest("POST", "/v2/models/simple/infer", simpleBody)
+		if code != http.StatusServiceUnavailable || strings.Contains(body, behind.Address("rest")) {
+			t.Errorf("%d %s", code, body)
+		}
+	}
+	a, err := http.Get("http://" + front.Address("admin") + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body.Close()
+	if a.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("ready without its upstream: %d", a.StatusCode)
+	}
+}
+
+// Configurations that cannot be meant are refused before anything is opened, by
+// a sentence that names the key.
+func TestConfig(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                    "models",
+		"modles: []":          "modles",
+		"models: [{name: a}]": "path or an upstream",
+		"models: [{name: a, path: x}, {name: a, path: x}]":                         "taken",
+		"models: [{name: a, path: x, clearance: most}]":                            "clearance",
+		"models: [{name: a, path: x, limits: often}]":                              "limits",
+		"models: [{name: a, path: x, inputs: {x: {pattern: '('}}}]":                "pattern",
+		"models: [{name: a, path: x, inputs: {x: {min: 2, max: 1}}}]":              "min 2",
+		"models: [{name: a, upstream: 'not a url'}]":                               "upstream",
+		"models: [{name: a, path: x}]\nlisten: {rest: here}":                       "listen.rest",
+		"models: [{name: a, path: x}]\ntls: {key: k}":                              "certificate and key",
+		"models: [{name: a, path: x}]\nlimits: {address: many}":                    "limits.address",
+		"models: [{name: a, path: x, versions: [{version: '1', path: y}]}]":        "beside versions",
+		"models: [{name: a, path: x}]\ndrain: -1s":                                 "negative",
+		"models: [{name: a, path: x}]\nidentity: {issuers: [{uri: https://x}]}":    "uri",
+		"models: [{name: a, path: x, versions: [{version: '1', path: y}], port: 1": "yaml",
+	} {
+		path := filepath.Join(t.TempDir(), "yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}

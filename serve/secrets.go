@@ -1,0 +1,105 @@
+package serve
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/redoubt-ml/redoubt/ml/remote"
+)
+
+// secret reads a secret of the configuration: env:NAME or file:PATH. An empty
+// one is empty.
+func (c *Config) secret(key, source string) (string, error) {
+	if source == "" {
+		return "", nil
+	}
+	s, err := remote.Secret(source)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", key, err)
+	}
+	return s, nil
+}
+
+const keySize = 32
+
+// sealingKey is the key of the configuration, or one that is made once in the
+// data folder.
+func (c *Config) sealingKey() ([]byte, error) {
+	if c.Key != "" {
+		text, err := c.secret("key", c.Key)
+		if err != nil {
+			return nil, err
+		}
+		return parseKey("key", text)
+	}
+	path := filepath.Join(c.Data, "identity.key")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		key := make([]byte, keySize)
+		rand.Read(key)
+		text = []byte(hex.EncodeToString(key))
+		err = writeNew(path, text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key of the store: %w", err)
+	}
+	return parseKey(path, string(text))
+}
+
+func parseKey(name, text string) ([]byte, error) {
+	key, err := hex.DecodeString(text)
+	if err != nil || len(key) != keySize {
+		return nil, fmt.Errorf("%s: it is not %d hexadecimal digits", name, 2*keySize)
+	}
+	return key, nil
+}
+
+// writeNew writes a file that nobody else can read, and that must not be there.
+func writeNew(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// authorities reads certificates of authorities, nil for no file.
+func (c *Config) authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(c.path(file))
+	if err != nil {
+		return nil, fmt.Errorf("read authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read authorities: %s holds no certificate in PEM form", file)
+	}
+	return pool, nil
+}
+
+// clientTLS is how we speak to another server.
+func (c *Config) clientTLS(ca, certificate, key string) (*tls.Config, error) {
+	roots, err := c.authorities(ca)
+	if err != nil {
+		return nil, err
+	}
+	out := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(c.path(certificate), c.path(key))
+		if err != nil {
+			return nil, fmt.Errorf("read the client certificate: %w", err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}

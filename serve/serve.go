@@ -1,0 +1,375 @@
+// Package serve runs the gateway with everything it needs: the store, the log,
+// identities, policies, limits, models and listeners, joined as a configuration
+// says.
+//
+//	cfg, err := serve.ReadConfig("gateway.yaml")
+//	...
+//	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger})
+//	...
+//	err = s.Run(ctx)  // until ctx ends; then it drains
+//
+// The rooms below it know nothing of one another beyond what each declares; this
+// is the place where they meet.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/serve/control"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/identity/web"
+	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+	"github.com/redoubt-ml/redoubt/serve/policy/admin"
+	"github.com/redoubt-ml/redoubt/store"
+	"github.com/redoubt-ml/redoubt/watch/audit"
+)
+
+// Options are what a configuration file cannot say.
+type Options struct {
+	// Runtime runs models in this process; nil where all are upstream.
+	Runtime *ort.Runtime
+	Logger  *slog.Logger
+	// Version is that of the program.
+	Version string
+}
+
+// Server is a running gateway.
+type Server struct {
+	cfg  *Config
+	opt  Options
+	cert *gateway.Certificate
+
+	db      *store.DB
+	log     *audit.Log
+	who     *identity.Service
+	rules   *policy.Engine
+	keeper  *admin.Keeper
+	models  []*gateway.Model
+	gateway *gateway.Gateway
+	close   []func() error // in the order of opening
+
+	rest, admin, socket *http.Server
+	rpc                 *grpc.Server
+	listeners           map[string]net.Listener
+	failed              chan error // of a listener
+}
+
+// Start opens everything and begins to listen. What it began is closed again
+// when a later step fails.
+func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, opt: opt, listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.closeAll())
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.openIdentity, s.openPolicy, s.openGateway, s.listen} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// later has something closed at the end.
+func (s *Server) later(close func() error) { s.close = append(s.close, close) }
+
+func (s *Server) closeAll() error {
+	var err error
+	for i := len(s.close) - 1; i >= 0; i-- {
+		err = errors.Join(err, s.close[i]())
+	}
+	s.close = nil
+	return err
+}
+
+func (s *Server) openLog(context.Context) (err error) {
+	s.log, err = audit.Open(s.auditDir(), audit.Config{Logger: s.opt.Logger})
+	if err == nil {
+		s.later(s.log.Close)
+	}
+	return err
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	url := s.cfg.Store
+	if url == "" {
+		url = "sqlite:" + filepath.Join(s.cfg.Data, "redoubt.db")
+	} else if !strings.HasPrefix(url, "sqlite:") {
+		var err error
+		if url, err = s.cfg.secret("store", url); err != nil {
+			return err
+		}
+	}
+	db, err := store.Open(ctx, url)
+	if err != nil {
+		return err
+	}
+	s.db = db
+	s.later(db.Close)
+	return nil
+}
+
+func (s *Server) openIdentity(ctx context.Context) error {
+	cfg, err := s.cfg.identity()
+	if err != nil {
+		return err
+	}
+	cfg.Store, cfg.Recorder = s.db, s.log
+	if s.who, err = identity.Open(ctx, cfg); err != nil {
+		return err
+	}
+	s.later(func() error { s.who.Close(); return nil })
+	return nil
+}
+
+func (s *Server) openGateway(ctx context.Context) error {
+	taker, err := s.limiter(ctx)
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	cfg := gateway.Config{
+		Identity: s.who, Policy: s.rules, Limits: taker, Record: s.log,
+		Hurried:    s.cfg.Audit.Wait != nil && !*s.cfg.Audit.Wait,
+		Concurrent: s.cfg.Limits.Concurrent, Headers: limit.Headers{Legacy: s.cfg.Headers.XRateLimit}, Filter: s.cfg.Headers.XSSFilter,
+		Name: s.cfg.Name, Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Logger: s.opt.Logger,
+	}
+	for _, l := range []struct {
+		text string
+		to   *[]limit.Limit
+	}{{s.cfg.Limits.Everyone, &cfg.Everyone}, {s.cfg.Limits.Principal, &cfg.Principal}, {s.cfg.Limits.Address, &cfg.Address}} {
+		if *l.to, err = parseLimits(l.text); err != nil {
+			return err
+		}
+	}
+	if s.gateway, err = gateway.New(cfg); err != nil {
+		return err
+	}
+	if s.models, err = s.cfg.openModels(ctx, s.opt.Runtime); err != nil {
+		return err
+	}
+	s.later(func() error { closeModels(s.models); return nil })
+	s.admin = &http.Server{Handler: s.adminHandler(registry), ReadHeaderTimeout: headerTime}
+	return s.gateway.Offer(ctx, s.models)
+}
+
+// limiter counts in memory, or in Redis where nodes share it.
+func (s *Server) limiter(ctx context.Context) (limit.Taker, error) {
+	address, err := s.cfg.secret("limits.redis", s.cfg.Limits.Redis)
+	if err != nil || address == "" {
+		return limit.NewMemory(limit.MemoryConfig{}), err
+	}
+	r, err := limit.NewRedis(limit.RedisConfig{URL: address, Nodes: s.cfg.Limits.Nodes, Logger: s.opt.Logger})
+	if err != nil {
+		return nil, err
+	}
+	s.later(r.Close)
+	return r, nil
+}
+
+const (
+	headerTime = 10 * time.Second // to send the headers of a request
+	idleTime   = 2 * time.Minute  // between requests
+	maxHeaders = 32 << 10         // bytes
+)
+
+// listen opens the listeners and serves.
+func (s *Server) listen(context.Context) error {
+	security, err := s.security()
+	if err != nil {
+		return err
+	}
+	api := control.New(control.Config{
+		Identity: s.who, Engine: s.rules, Keeper: s.keeper, Gateway: s.gateway, Log: s.log,
+		Origin: s.cfg.Identity.Origin, Logger: s.opt.Logger, Version: s.opt.Version,
+	})
+	quiet := slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug) // of handshakes that failed
+	s.rest = &http.Server{
+		Handler: s.routes(api), TLSConfig: security.Clone(), ErrorLog: quiet,
+		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders,
+	}
+	s.rpc = s.gateway.Server(credentials.NewTLS(security.Clone()), s.largest())
+	s.socket = &http.Server{Handler: api.Handler(), ErrorLog: quiet, ReadHeaderTimeout: headerTime, ConnContext: control.ConnContext}
+	for _, l := range []struct {
+		name, network, address string
+		serve                  func(net.Listener) error
+	}{
+		{"rest", "tcp", s.cfg.Listen.REST, func(l net.Listener) error { return s.rest.ServeTLS(l, "", "") }},
+		{"grpc", "tcp", s.cfg.Listen.GRPC, s.rpc.Serve},
+		{"admin", "tcp", s.cfg.Listen.Admin, s.admin.Serve},
+		{"socket", "unix", SocketPath(s.cfg.Data), s.socket.Serve},
+	} {
+		if l.address == off {
+			continue
+		}
+		listener, err := open(l.network, l.address)
+		if err != nil {
+			return fmt.Errorf("listen at %s: %w", l.address, err)
+		}
+		s.later(func() error { listener.Close(); return nil }) // closed already after a drain
+		s.listeners[l.name] = listener
+		go func() {
+			if err := l.serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) && err != nil {
+				s.failed <- fmt.Errorf("serve %s: %w", l.name, err)
+			}
+		}()
+	}
+	return nil
+}
+
+// SocketPath is where a server listens for its own machine's user.
+func SocketPath(data string) string { return filepath.Join(data, "redoubt.sock") }
+
+// open listens; at a Unix socket only the user himself gets in.
+func open(network, address string) (net.Listener, error) {
+	if network != "unix" {
+		return net.Listen(network, address)
+	}
+	// The audit log has one writer, so a socket that is there is a dead server's.
+	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(address, 0o600); err != nil { // in a folder that others cannot enter
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// routes puts the gateway, the control API and the pages at one address.
+func (s *Server) routes(api *control.API) http.Handler {
+	mux := http.NewServeMux()
+	calls, pages := s.gateway.Handler(), web.Handler(web.Config{Identity: s.who})
+	mux.Handle("/", calls)
+	mux.Handle("/api/v1/", api.Handler())
+	mux.Handle("POST /api/v1/models/{model}/predict", calls)
+	mux.Handle("POST /api/v1/models/{model}/versions/{version}/predict", calls)
+	mux.Handle("/auth/", pages)
+	return mux
+}
+
+// largest is the largest body that any model takes.
+func (s *Server) largest() int {
+	most := 0
+	for _, m := range s.models {
+		most = max(most, int(m.Settings.MaxBody))
+	}
+	return most
+}
+
+// adminHandler serves those who watch over the process.
+func (s *Server) adminHandler(registry *prometheus.Registry) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "live") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if reasons := s.unready(r.Context()); len(reasons) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			for _, reason := range reasons {
+				fmt.Fprintln(w, reason)
+			}
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// unready says what keeps the server from answering. A lost database does not:
+// what is in memory goes on.
+func (s *Server) unready(ctx context.Context) []string {
+	var reasons []string
+	if !s.gateway.Ready() {
+		reasons = append(reasons, "draining")
+	}
+	if err := s.log.Err(); err != nil {
+		reasons = append(reasons, "the audit log cannot be written")
+	}
+	for _, m := range s.models {
+		for _, v := range m.Versions {
+			if v.Engine.Ready(ctx) != nil {
+				reasons = append(reasons, "model "+m.Name+" version "+v.Name+" is not ready")
+			}
+		}
+	}
+	return reasons
+}
+
+// Address is where a listener is open: "rest", "grpc" or "admin"; "" if it is
+// off.
+func (s *Server) Address(name string) string {
+	if l := s.listeners[name]; l != nil {
+		return l.Addr().String()
+	}
+	return ""
+}
+
+// Certificate is what the server shows to its clients.
+func (s *Server) Certificate() *gateway.Certificate { return s.cert }
+
+// Identity knows the server's accounts.
+func (s *Server) Identity() *identity.Service { return s.who }
+
+// Run serves until the context ends or a listener fails. Then it says that it is
+// not ready, takes calls for the time Drain, answers those under way within the
+// time Grace, and closes everything.
+func (s *Server) Run(ctx context.Context) error {
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-s.failed:
+	}
+	s.gateway.SetReady(false)
+	s.opt.Logger.Info("draining")
+	time.Sleep(s.cfg.Drain)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
+	defer cancel()
+	stopped := make(chan struct{})
+	go func() {
+		s.rpc.GracefulStop()
+		close(stopped)
+	}()
+	err := errors.Join(s.rest.Shutdown(grace), s.socket.Shutdown(grace))
+	select {
+	case <-stopped:
+	case <-grace.Done():
+		s.rpc.Stop()
+		<-stopped
+	}
+	if err != nil { // calls that had no end
+		err = errors.Join(s.rest.Close(), s.socket.Close())
+	}
+	return errors.Join(failed, err, s.admin.Shutdown(grace), s.closeAll())
+}
+
+// Reload reads the certificate again.
+func (s *Server) Reload() error { return s.cert.Reload() }
