@@ -17,6 +17,9 @@ import (
 // maxConfig bounds a configuration file.
 const maxConfig = 64 << 10
 
+// ownConfig marks verbs whose configuration file is not one of flags by name.
+const ownConfig = "own-config"
+
 // configure fills the flags that were not given: from the environment, then
 // from the configuration file, whose keys are the flags' names. A key that is
 // no flag of the verb is an error, except "model", which is the verb's
@@ -26,7 +29,7 @@ func (a *app) configure(cmd *cobra.Command, args []string) error {
 		a.config = path
 	}
 	values := map[string]any{}
-	if a.config != "" {
+	if _, own := cmd.Annotations[ownConfig]; a.config != "" && !own {
 		var err error
 		if values, err = readConfig(a.config); err != nil {
 			return err

@@ -72,6 +72,11 @@ var commands = []func(*app) *cobra.Command{
 	newAssess,
 	newFalsify,
 	newCertify,
+	newServe,
+	newUser,
+	newToken,
+	newPolicy,
+	newReview,
 }
 
 func newRoot() *cobra.Command {

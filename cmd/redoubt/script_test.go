@@ -8,6 +8,8 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,11 +47,20 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "interrupt": interrupt,
+			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
+			for _, name := range []string{"REST", "GRPC", "ADMIN"} {
+				address, err := freeAddress()
+				if err != nil {
+					return err
+				}
+				_, port, _ := strings.Cut(address, ":")
+				e.Setenv(name, address)
+				e.Setenv(name+"PORT", port)
+			}
 			return os.CopyFS(e.WorkDir, os.DirFS(files))
 		},
 	})
@@ -267,6 +278,35 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	if out := ts.ReadFile("stderr"); strings.Contains(out, "goroutine ") {
 		ts.Fatalf("a stack trace reached the user")
 	}
+}
+
+// freeAddress is one that nobody listens at, on this machine.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// ready waits until the server whose admin address is given is: ready ADDRESS.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(20 * time.Millisecond) {
+		a, err := http.Get("http://" + args[0] + "/readyz")
+		if err != nil {
+			continue
+		}
+		a.Body.Close()
+		if a.StatusCode == http.StatusOK {
+			return
+		}
+	}
+	ts.Fatalf("the server at %s does not get ready", args[0])
+}
+
+// keep puts what the last command printed into a variable: keep NAME.
+func keep(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
 // interrupt runs a command, sends it Ctrl-C after a time, and checks that it

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-ml/redoubt/ml/remote"
+	"github.com/redoubt-ml/redoubt/serve"
+)
+
+// client asks the control API of a gateway: that of this machine's user through
+// its socket, or any by its address.
+type client struct {
+	data, server, token, ca string
+}
+
+// flags adds those of every verb that administers.
+func (c *client) flags(cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&c.data, "data", "", "folder of the server on this machine (default: in the user's data directory)")
+	f.StringVar(&c.server, "server", "", "address of another server, such as https://models.example:8443")
+	f.StringVar(&c.token, "token", "", "token for that server: env:NAME or file:PATH")
+	f.StringVar(&c.ca, "ca", "", "PEM file of the authority of that server's certificate")
+}
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 64 << 20
+
+// do asks for an operation. in and out may be nil.
+func (c *client) do(ctx context.Context, method, path string, in, out any) error {
+	_, err := c.replace(ctx, method, path, "", in, out)
+	return err
+}
+
+// replace is do for what has versions: match names the one that is replaced, and
+// the tag of the one that the answer is about is returned.
+func (c *client) replace(ctx context.Context, method, path, match string, in, out any) (tag string, err error) {
+	transport, base, err := c.connect()
+	if err != nil {
+		return "", err
+	}
+	defer transport.CloseIdleConnections()
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return "", err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, base+"/api/v1"+path, body)
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if match != "" {
+		r.Header.Set("If-Match", match)
+	}
+	if c.token != "" {
+		secret, err := remote.Secret(c.token)
+		if err != nil {
+			return "", fmt.Errorf("--token: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+secret)
+	}
+	answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(r)
+	if err != nil {
+		return "", c.unreachable(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return "", fmt.Errorf("read the server's answer: %w", err)
+	}
+	if answer.StatusCode >= 300 {
+		return "", refused(answer.StatusCode, b)
+	}
+	if out == nil {
+		return answer.Header.Get("ETag"), nil
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return "", fmt.Errorf("read the server's answer: %w", err)
+	}
+	return answer.Header.Get("ETag"), nil
+}
+
+// connect is the way to the server and the beginning of its addresses.
+func (c *client) connect() (*http.Transport, string, error) {
+	if c.server != "" {
+		u, err := url.Parse(c.server)
+		if err != nil || u.Scheme != "https" || u.Host == "" {
+			return nil, "", fmt.Errorf("--server %s: it is not of the form https://HOST:PORT", c.server)
+		}
+		if c.token == "" {
+			return nil, "", errors.New("--server needs a --token: env:NAME or file:PATH")
+		}
+		t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}
+		if c.ca != "" {
+			pem, err := os.ReadFile(c.ca)
+			if err != nil {
+				return nil, "", fmt.Errorf("--ca: %w", err)
+			}
+			t.TLSClientConfig.RootCAs = x509.NewCertPool()
+			if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, "", fmt.Errorf("--ca: %s holds no certificate in PEM form", c.ca)
+			}
+		}
+		return t, "https://" + u.Host, nil
+	}
+	if c.token != "" || c.ca != "" {
+		return nil, "", errors.New("--token and --ca are for --server: the server on this machine knows its user")
+	}
+	path, err := c.socket()
+	if err != nil {
+		return nil, "", err
+	}
+	return &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}, "http://redoubt", nil
+}
+
+func (c *client) socket() (string, error) {
+	if c.data != "" {
+		return serve.SocketPath(c.data), nil
+	}
+	data, err := serve.DataDir()
+	return serve.SocketPath(data), err
+}
+
+func (c *client) unreachable(err error) error {
+	if c.server != "" {
+		return fmt.Errorf("reach %s: %w", c.server, err)
+	}
+	path, _ := c.socket()
+	return fmt.Errorf("no server of this user's answers at %s: start one with 'redoubt serve', or name another with --server or --data (%w)", path, errors.Unwrap(err))
+}
+
+// refused is a problem as the server tells it.
+func refused(code int, b []byte) error {
+	var p struct {
+		Title, Detail, Instance string
+		Errors                  []struct{ Message, Location string }
+	}
+	if json.Unmarshal(b, &p) != nil || p.Detail == "" && p.Title == "" {
+		return fmt.Errorf("the server answered with status %d", code)
+	}
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	for _, e := range p.Errors {
+		text += "; " + strings.TrimPrefix(e.Location+": "+e.Message, ": ")
+	}
+	if p.Instance != "" {
+		text += " (request " + p.Instance + ")"
+	}
+	return errors.New(text)
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/serve"
+)
+
+// serveFlags are what can be said without a configuration file.
+type serveFlags struct {
+	models []string
+	data   string
+	name   string
+	rest   string
+	grpc   string
+	admin  string
+}
+
+func newServe(a *app) *cobra.Command {
+	f := &serveFlags{}
+	cmd := &cobra.Command{
+		Use:   "serve [--config gateway.yaml | --model [NAME=]FILE.onnx ...]",
+		Short: "Put models on the network behind a gateway",
+		Long: `Put models on the network behind a gateway.
+
+Every call is authenticated, permitted, limited, validated and recorded before
+the model sees it. Clients speak the Open Inference Protocol (KServe, Triton)
+over REST, with JSON or binary tensors, or gRPC; people without tensors send
+named features or text.
+
+Without a configuration file the models are given by --model, and everything
+else is kept in a folder of the user's: accounts, the log, and a TLS certificate
+made at the first start. docs/serving.md has every setting.
+
+SIGHUP has the certificate read again. SIGTERM drains: calls under way are
+answered.`,
+		Example: `  redoubt serve --model digits.onnx
+  redoubt user add --service ci --role model_user
+  TOKEN=$(redoubt token create --account ci laptop)
+  redoubt serve --config gateway.yaml`,
+		Args:        cobra.NoArgs,
+		Annotations: map[string]string{ownConfig: ""},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(a.config)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.models, "model", nil, "ONNX file to serve, or NAME=FILE; repeatable")
+	flags.StringVar(&f.data, "data", "", "folder of accounts, log, certificate and socket (default: in the user's data directory)")
+	flags.StringVar(&f.name, "name", "", "what the server calls itself to clients (default: redoubt)")
+	flags.StringVar(&f.rest, "rest", "", "address of REST, the API and the pages (default: 127.0.0.1:8443)")
+	flags.StringVar(&f.grpc, "grpc", "", "address of gRPC, or 'off' (default: 127.0.0.1:8444)")
+	flags.StringVar(&f.admin, "admin", "", "address of /livez, /readyz and /metrics, or 'off' (default: 127.0.0.1:8445)")
+	return cmd
+}
+
+// config is the file's, with what flags say.
+func (f *serveFlags) config(path string) (*serve.Config, error) {
+	cfg := &serve.Config{}
+	if path != "" {
+		var err error
+		if cfg, err = serve.ReadConfig(path); err != nil {
+			return nil, err
+		}
+	}
+	for _, m := range f.models {
+		name, file, named := strings.Cut(m, "=")
+		if !named {
+			file = m
+			name = strings.TrimSuffix(filepath.Base(m), filepath.Ext(m))
+		}
+		file, err := filepath.Abs(file)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Models = append(cfg.Models, serve.Model{Name: name, Path: file})
+	}
+	for _, set := range []struct {
+		to    *string
+		value string
+	}{{&cfg.Data, f.data}, {&cfg.Name, f.name}, {&cfg.Listen.REST, f.rest}, {&cfg.Listen.GRPC, f.grpc}, {&cfg.Listen.Admin, f.admin}} {
+		if set.value != "" {
+			*set.to = set.value
+		}
+	}
+	if len(cfg.Models) == 0 {
+		return nil, errors.New("no model to serve: give --model FILE.onnx, or --config FILE")
+	}
+	return cfg, cfg.Check()
+}
+
+// serve runs the gateway until it is told to stop.
+func (a *app) serve(ctx context.Context, cfg *serve.Config) error {
+	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	var rt *ort.Runtime
+	if cfg.Local() {
+		var err error
+		if rt, err = ort.Open(a.ort); err != nil {
+			return err
+		}
+	}
+	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version()})
+	if err != nil {
+		return err
+	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case <-reload:
+				if err := s.Reload(); err != nil {
+					logger.Error("what was in use stays in use", "error", err.Error())
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	if err := a.welcome(ctx, cfg, s); err != nil {
+		logger.Error("the first administrator cannot be enrolled", "error", err.Error())
+	}
+	return s.Run(ctx)
+}
+
+// welcome tells whoever started the server how to use it.
+func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) error {
+	link, err := s.FirstAdministrator(ctx)
+	if err != nil || a.quiet && link == "" {
+		return err
+	}
+	w := os.Stderr
+	fmt.Fprintf(w, "serving %s\n", strings.Join(cfg.Names(), ", "))
+	if at := s.Address("rest"); at != "" {
+		fmt.Fprintf(w, "  REST         https://%s/v2\n", at)
+	}
+	if at := s.Address("grpc"); at != "" {
+		fmt.Fprintf(w, "  gRPC         %s\n", at)
+	}
+	if at := s.Address("admin"); at != "" {
+		fmt.Fprintf(w, "  metrics      http://%s/metrics\n", at)
+	}
+	fmt.Fprintf(w, "  certificate  %s\n  fingerprint  SHA-256 %s\n", s.Certificate().File(), s.Certificate().Fingerprint())
+	if link != "" {
+		fmt.Fprintf(w, "\nNobody can administer yet. Set up sign-in at this address, which works once:\n  %s\n", link)
+	}
+	return nil
+}
