@@ -18,6 +18,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"path"
 	"strings"
 
 	"github.com/redoubt-ml/redoubt"
@@ -100,7 +101,43 @@ func Handler(cfg Config) http.Handler {
 	} {
 		mux.HandleFunc(pattern, p.page(h))
 	}
-	return harden(http.NewCrossOriginProtection().Handler(mux))
+	mux.HandleFunc(elsewhere, func(w http.ResponseWriter, r *http.Request) { p.missed(mux, w, r) })
+	origin := http.NewCrossOriginProtection()
+	origin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		p.refuse(w, http.StatusForbidden, "This came from the page of another site. Begin again here.")
+	}))
+	return harden(origin.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if escaped := r.URL.EscapedPath(); path.Clean(escaped) != escaped { // which the mux would lead elsewhere
+			p.missed(mux, w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})))
+}
+
+// elsewhere is the pattern of what no page has.
+const elsewhere = "/auth/"
+
+// missed answers where there is no page, or none with this method.
+func (p *pages) missed(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	other := *r
+	for _, other.Method = range []string{http.MethodGet, http.MethodPost} {
+		if _, pattern := mux.Handler(&other); pattern != elsewhere && strings.HasSuffix(pattern, " "+r.URL.EscapedPath()) {
+			w.Header().Add("Allow", other.Method)
+		}
+	}
+	if w.Header().Get("Allow") != "" {
+		p.refuse(w, http.StatusMethodNotAllowed, "This page cannot be asked in this way.")
+		return
+	}
+	p.refuse(w, http.StatusNotFound, "There is no such page.")
+}
+
+// refuse shows that something is not done.
+func (p *pages) refuse(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	p.show(w, "error", "That did not work", map[string]any{"Text": text})
 }
 
 // harden sets the headers that every page has.
@@ -159,8 +196,7 @@ func (p *pages) page(h func(http.ResponseWriter, *http.Request) error) http.Hand
 		case refused != nil && refused.Kind == identity.SecondFactor:
 			http.Redirect(w, r, "/auth/confirm", http.StatusSeeOther)
 		default:
-			w.WriteHeader(status)
-			p.show(w, "error", "That did not work", map[string]any{"Text": text})
+			p.refuse(w, status, text)
 		}
 	}
 }
@@ -180,6 +216,9 @@ func explain(err error) (status int, text string) {
 			return http.StatusForbidden, "Confirm with your second factor first."
 		}
 		return http.StatusUnauthorized, "That is not right. Check what you entered, or begin again."
+	}
+	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
+		return http.StatusRequestEntityTooLarge, "That is too much at once."
 	}
 	if errors.Is(err, identity.ErrInput) {
 		text = strings.TrimPrefix(err.Error(), identity.ErrInput.Error()+": ")
