@@ -19,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	pathpkg "path"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -27,12 +28,13 @@ import (
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/serve/policy/admin"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
-// Config is what the operations work on. All but Logger and Version are
+// Config is what the operations work on. All but BodyTime, Logger and Version are
 // required.
 type Config struct {
 	Identity *identity.Service
@@ -41,9 +43,11 @@ type Config struct {
 	Gateway  *gateway.Gateway
 	Log      *audit.Log
 	// Origin is where browsers find the pages, such as https://models.example.
-	Origin  string
-	Logger  *slog.Logger
-	Version string
+	Origin string
+	// BodyTime bounds how long a client takes to send a body; 0 means 5 seconds.
+	BodyTime time.Duration
+	Logger   *slog.Logger
+	Version  string
 }
 
 // API answers the operations.
@@ -74,6 +78,8 @@ func New(cfg Config) *API {
 	described.OpenAPIPath = "/api/v1/openapi"
 	described.DocsPath, described.SchemasPath = "", "" // a page with scripts from elsewhere
 	described.CreateHooks = nil                        // no links to schemas in answers
+	strict := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: readJSON}
+	described.Formats = map[string]huma.Format{"application/json": strict, "json": strict} // and what ends with +json
 	described.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	described.Security = []map[string][]string{{"token": {}}}
 	described.Transformers = append(described.Transformers, func(ctx huma.Context, _ string, v any) (any, error) {
@@ -98,8 +104,8 @@ func (a *API) Handler() http.Handler {
 		ctx := gateway.Secure(w, r)
 		r = r.WithContext(ctx)
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		if _, pattern := a.mux.Handler(r); pattern == "" {
-			a.fail(w, r, huma.Error404NotFound("there is nothing at this path"))
+		if err := a.reaches(w, r); err != nil {
+			a.fail(w, r, err)
 			return
 		}
 		if a.origin.Check(r) != nil {
@@ -107,13 +113,34 @@ func (a *API) Handler() http.Handler {
 			return
 		}
 		c := credentials(r)
-		who, err := a.cfg.Identity.Authenticate(ctx, c)
+		who, err := a.cfg.Gateway.Admit(ctx, "api.call", gateway.Path(path(c)), c)
 		if err != nil {
 			a.fail(w, r, a.problem(ctx, err))
 			return
 		}
 		a.mux.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller{who, c.From, path(c)})))
 	})
+}
+
+// reaches reports why no operation answers a request. A path that the mux would
+// have spelt otherwise is unknown, not led elsewhere.
+func (a *API) reaches(w http.ResponseWriter, r *http.Request) error {
+	if p := r.URL.EscapedPath(); pathpkg.Clean(p) != p {
+		return huma.Error404NotFound("there is nothing at this path")
+	}
+	if _, pattern := a.mux.Handler(r); pattern != "" {
+		return nil
+	}
+	other := *r
+	for _, other.Method = range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if _, pattern := a.mux.Handler(&other); pattern != "" {
+			w.Header().Add("Allow", other.Method)
+		}
+	}
+	if w.Header().Get("Allow") != "" {
+		return huma.Error405MethodNotAllowed("this method is not allowed here")
+	}
+	return huma.Error404NotFound("there is nothing at this path")
 }
 
 // fail answers where no operation was reached.
@@ -215,7 +242,7 @@ func change(ctx context.Context, reason string) admin.Change {
 // problem is one: input is told, everything else is logged and not told.
 func add[I, O any](a *API, method, path, id, summary string, do func(ctx context.Context, in *I) (*O, error)) {
 	huma.Register(a.huma, huma.Operation{
-		OperationID: id, Method: method, Path: "/api/v1" + path, Summary: summary,
+		OperationID: id, Method: method, Path: "/api/v1" + path, Summary: summary, BodyReadTimeout: a.cfg.BodyTime,
 	}, func(ctx context.Context, in *I) (*O, error) {
 		out, err := do(ctx, in)
 		if err != nil {
@@ -230,6 +257,7 @@ func (a *API) problem(ctx context.Context, err error) error {
 	var told huma.StatusError
 	var refused *identity.Error
 	var denied *admin.Refused
+	var said *oip.Error
 	switch {
 	case errors.As(err, &denied):
 		return forbidden(denied.Decision)
@@ -252,6 +280,8 @@ func (a *API) problem(ctx context.Context, err error) error {
 			return huma.Error403Forbidden(string(refused.Kind))
 		}
 		return huma.Error401Unauthorized(string(refused.Kind))
+	case errors.As(err, &said) && said.Code != oip.Internal: // by the gateway, which lets callers in
+		return huma.NewError(said.Code.HTTPStatus(), said.Message)
 	}
 	a.cfg.Logger.Error("an operation failed", "request", gateway.RequestID(ctx), "error", err.Error())
 	return huma.Error500InternalServerError("internal error")

@@ -6,7 +6,6 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
-	"github.com/redoubt-ml/redoubt/serve/limit"
 	"github.com/redoubt-ml/redoubt/serve/oip"
 )
 
@@ -15,12 +14,9 @@ var authenticate = &Guard{
 	Doc:  "establishes who calls, after a bound on how often an address may try",
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
-			if len(g.cfg.Address) > 0 {
-				address := limit.Bucket{Name: "address", Key: networkOf(c.From).String(), Limits: g.cfg.Address}
-				if a := g.cfg.Limits.Take(ctx, []limit.Bucket{address}); !a.Allowed {
-					c.Limits = a
-					return nil, tooOften(a)
-				}
+			if a, err := g.attempt(ctx, c.Credentials); err != nil {
+				c.Limits = a
+				return nil, err
 			}
 			p, err := g.identify(ctx, c.Credentials)
 			if err != nil {
@@ -33,7 +29,7 @@ var authenticate = &Guard{
 }
 
 // identify asks who has these credentials. gRPC asks before it reads a message,
-// and the guard asks again.
+// and the guard asks again for each.
 func (g *Gateway) identify(ctx context.Context, c identity.Credentials) (redoubt.Principal, error) {
 	p, err := g.cfg.Identity.Authenticate(ctx, c)
 	if err == nil && p.ID == "" {

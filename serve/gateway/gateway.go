@@ -68,6 +68,9 @@ type Config struct {
 	// Concurrent bounds the calls that are under way at once, whose bodies are in
 	// memory; 0 means 256.
 	Concurrent int
+	// BodyTime bounds how long a client takes to send the body of a call, which
+	// has its place among the concurrent ones meanwhile; 0 means 30 seconds.
+	BodyTime time.Duration
 	// Headers says how limits are told.
 	Headers limit.Headers
 	// Filter switches on the browsers' old filter against cross-site scripting,
@@ -227,6 +230,15 @@ func answer(ctx context.Context, c *Call) (*oip.Response, error) {
 func (c *Call) deadline() time.Duration {
 	if c.Served != nil && c.Served.Model.Settings.Timeout > 0 {
 		return c.Served.Model.Settings.Timeout
+	}
+	return callTime
+}
+
+const callTime = 30 * time.Second // unless a model says otherwise
+
+func (g *Gateway) bodyTime() time.Duration {
+	if g.cfg.BodyTime > 0 {
+		return g.cfg.BodyTime
 	}
 	return 30 * time.Second
 }

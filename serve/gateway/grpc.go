@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/redoubt-ml/redoubt/serve/identity"
@@ -33,39 +32,18 @@ func (g *Gateway) Server(security credentials.TransportCredentials, most int) *g
 	}
 	s := grpc.NewServer(
 		grpc.Creds(security),
-		grpc.InTapHandle(g.tap),
+		grpc.InTapHandle(g.bounded),
+		grpc.UnknownServiceHandler(g.unknown),
 		grpc.MaxRecvMsgSize(most),
 		grpc.MaxConcurrentStreams(256),
 		grpc.MaxHeaderListSize(32<<10),
-		grpc.ConnectionTimeout(10*time.Second),
+		grpc.ConnectionTimeout(min(10*time.Second, g.bodyTime())),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute}),
 	)
-	oippb.RegisterGRPCInferenceServiceServer(s, &rpc{g: g})
-	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
+	s.RegisterService(g.admitted(oippb.GRPCInferenceService_ServiceDesc), &rpc{g: g})
+	s.RegisterService(g.admitted(grpc_health_v1.Health_ServiceDesc), health.NewServer())
 	return s
-}
-
-// open methods tell that the server is there, and nothing else.
-var open = map[string]bool{
-	oippb.GRPCInferenceService_ServerLive_FullMethodName:  true,
-	oippb.GRPCInferenceService_ServerReady_FullMethodName: true,
-	grpc_health_v1.Health_Check_FullMethodName:            true,
-}
-
-// tap refuses strangers before their message takes memory.
-func (g *Gateway) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if open[info.FullMethodName] {
-		return ctx, nil
-	}
-	if _, err := g.identify(ctx, credentialsOf(ctx, info.Header)); err != nil {
-		c := &Call{ID: requestID(last(info.Header, "x-request-id")), Path: GRPC, Action: policy.Invoke, From: peerAddress(ctx)}
-		if failed := g.write(ctx, c, err); failed != nil {
-			err = failed
-		}
-		return nil, oip.Classify(err).GRPCStatus().Err()
-	}
-	return ctx, nil
 }
 
 func credentialsOf(ctx context.Context, md metadata.MD) identity.Credentials {
@@ -85,13 +63,6 @@ func peerAddress(ctx context.Context) netip.Addr {
 	return netip.Addr{}
 }
 
-func last(md metadata.MD, name string) string {
-	if v := md.Get(name); len(v) > 0 {
-		return v[len(v)-1]
-	}
-	return ""
-}
-
 // rpc is the gRPC service.
 type rpc struct {
 	oippb.UnimplementedGRPCInferenceServiceServer
@@ -101,7 +72,7 @@ type rpc struct {
 func (s *rpc) call(ctx context.Context, action policy.Action, model, version string) *Call {
 	md, _ := metadata.FromIncomingContext(ctx)
 	return &Call{
-		ID: requestID(last(md, "x-request-id")), Path: GRPC, Action: action, Model: model, Version: version,
+		ID: RequestID(ctx), Path: GRPC, Action: action, Model: model, Version: version,
 		From: peerAddress(ctx), Credentials: credentialsOf(ctx, md),
 	}
 }
@@ -113,7 +84,7 @@ func (s *rpc) finish(ctx context.Context, c *Call, err error) error {
 	if len(c.Limits.States) > 0 {
 		s.g.cfg.Headers.Write(h, c.Limits)
 	}
-	md := metadata.Pairs("x-request-id", c.ID)
+	md := metadata.MD{}
 	for name, values := range h {
 		md.Set(strings.ToLower(name), values...)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -106,6 +107,8 @@ type catalogue struct {
 	models []*Model
 	names  []string // sorted
 	served map[string]map[string]*Served
+	// longest is what the slowest model may take.
+	longest time.Duration
 }
 
 // Offer replaces the models on offer, all at once: calls under way keep those
@@ -122,6 +125,7 @@ func (g *Gateway) Offer(ctx context.Context, models []*Model) error {
 			return fmt.Errorf("offer model %s: %w", m.Name, err)
 		}
 		next.served[m.Name] = versions
+		next.longest = max(next.longest, cmp.Or(m.Settings.Timeout, callTime))
 	}
 	next.names = slices.Sorted(maps.Keys(next.served))
 	g.models.Store(next)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -63,26 +64,37 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	}
 	switch {
 	case c.Principal.ID == "":
-		left, ok := g.strangers.admit(c.From, e.Time)
-		if !ok {
-			return nil
-		}
-		if left > 0 {
-			e.Details["left-out"] = fmt.Sprint(left)
-		}
-		err = g.cfg.Record.Enqueue(e) // strangers do not make the disk turn
+		return g.writeStranger(c.From, e)
 	case c.Action != policy.Invoke && err == nil, g.cfg.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
 		err = g.cfg.Record.Enqueue(e)
 	default:
 		// The client may be gone: the entry is written all the same.
 		err = g.cfg.Record.Record(context.WithoutCancel(ctx), e)
 	}
-	if err != nil {
-		g.cfg.Metrics.unrecorded.Inc()
-		g.cfg.Logger.Error("a call cannot be recorded, and is refused", "request", c.ID, "error", err.Error())
-		return &oip.Error{Code: oip.Unavailable, Message: "the call cannot be recorded, so it is refused: tell the operator", Err: err}
+	return g.unrecorded(c.ID, err)
+}
+
+// writeStranger enters what a caller was refused whom nobody knows, as long as
+// his network has not filled its part of the log.
+func (g *Gateway) writeStranger(from netip.Addr, e redoubt.Event) error {
+	left, ok := g.strangers.admit(from, e.Time)
+	if !ok {
+		return nil
 	}
-	return nil
+	if left > 0 {
+		e.Details["left-out"] = fmt.Sprint(left)
+	}
+	return g.unrecorded(e.Request, g.cfg.Record.Enqueue(e)) // strangers do not make the disk turn
+}
+
+// unrecorded is what a client is told whose call could not be entered.
+func (g *Gateway) unrecorded(id string, err error) error {
+	if err == nil {
+		return nil
+	}
+	g.cfg.Metrics.unrecorded.Inc()
+	g.cfg.Logger.Error("a call cannot be recorded, and is refused", "request", id, "error", err.Error())
+	return &oip.Error{Code: oip.Unavailable, Message: "the call cannot be recorded, so it is refused: tell the operator", Err: err}
 }
 
 func (c *Call) event() string { return "model." + string(c.Action) }

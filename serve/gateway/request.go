@@ -16,7 +16,7 @@ import (
 // the client's if that is a decent one, and sets the headers that tell browsers
 // to be careful. The context it returns has the id.
 func Secure(w http.ResponseWriter, r *http.Request) context.Context {
-	id := requestID(one(r.Header.Values("X-Request-Id")))
+	id := requestID(sole(r.Header.Values("X-Request-Id")))
 	h := w.Header()
 	h.Set("X-Request-Id", id)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -66,6 +66,14 @@ func one(values []string) string {
 		return "ambiguous"
 	}
 	return strings.Join(values, "")
+}
+
+// sole is the value of a header that stands there once.
+func sole(values []string) string {
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
 }
 
 // session is the value of the session's cookie.

@@ -29,7 +29,7 @@ func (g *Gateway) Handler() http.Handler {
 			w.Header().Set("X-XSS-Protection", "1; mode=block")
 		}
 		t := &transport{g: g, w: w, r: r, id: RequestID(r.Context())}
-		route, err := find(r)
+		route, err := find(w.Header(), r)
 		if err == nil {
 			err = g.sameOrigin(r)
 		}
@@ -62,7 +62,9 @@ type transport struct {
 
 // find reads the path. It knows a fixed set of them, and for each its method:
 // what is spelt in another way, with a dot or an escaped slash, is none of them.
-func find(r *http.Request) (func(*transport) error, error) {
+// Where only the method is wrong, the header says which is right (RFC 9110,
+// 15.5.6).
+func find(h http.Header, r *http.Request) (func(*transport) error, error) {
 	path := r.URL.EscapedPath()
 	if strings.ContainsAny(path, "%;\\") || strings.Contains(path, "//") || r.URL.Path != path {
 		return nil, oip.Errorf(oip.BadInput, "the path holds characters that no path here has")
@@ -71,19 +73,23 @@ func find(r *http.Request) (func(*transport) error, error) {
 	if len(parts) > 1 && parts[0] == "v2" && parts[len(parts)-1] == "" {
 		parts = parts[:len(parts)-1] // "/v2/" is "/v2"
 	}
-	known := false
 	for i := range endpoints {
 		e := &endpoints[i]
 		model, version, ok := e.match(parts)
-		if known = known || ok; !ok || r.Method != e.method {
+		if !ok {
 			continue
 		}
+		if r.Method != e.method {
+			h.Add("Allow", e.method)
+			continue
+		}
+		h.Del("Allow") // of an endpoint that only looks like it
 		return func(t *transport) error {
 			t.model, t.version = model, version
 			return e.serve(t)
 		}, nil
 	}
-	if known {
+	if h.Get("Allow") != "" {
 		return nil, oip.Errorf(oip.BadMethod, "method %s is not allowed here", clip(r.Method))
 	}
 	for _, p := range parts {
@@ -162,7 +168,7 @@ func (t *transport) infer() error {
 	}
 	c := t.call(path, policy.Invoke)
 	c.read = func(s *Served, most int64) (*oip.Request, error) {
-		t.hurry(c)
+		t.hurry()
 		return oip.ReadRequest(t.r, s.Metadata, oip.Limits{Body: most})
 	}
 	a, err := t.g.infer(t.r.Context(), c)
@@ -180,11 +186,10 @@ func (t *transport) infer() error {
 	return nil
 }
 
-// hurry gives the client as long to send the body as the call may take.
-func (t *transport) hurry(c *Call) {
-	// Not every writer can do it, such as one of HTTP/2 in old versions; the
-	// deadline of the call holds in any case.
-	_ = http.NewResponseController(t.w).SetReadDeadline(time.Now().Add(c.deadline()))
+// hurry bounds the time that the client takes to send the body.
+func (t *transport) hurry() {
+	// A writer that cannot do it is none of a network.
+	_ = http.NewResponseController(t.w).SetReadDeadline(time.Now().Add(t.g.bodyTime()))
 }
 
 // limited tells the client what it has left.
