@@ -151,7 +151,15 @@ type Limits struct {
 	Nodes int    `yaml:"nodes"`
 	// Concurrent bounds the calls under way at once; 256 by default.
 	Concurrent int `yaml:"concurrent"`
+	// HeaderTime bounds how long a client takes to send the headers of a request,
+	// 10s by default; BodyTime how long its body, and AnswerTime how long it takes
+	// to read the answer, 30s each by default.
+	HeaderTime time.Duration `yaml:"header_time"`
+	BodyTime   time.Duration `yaml:"body_time"`
+	AnswerTime time.Duration `yaml:"answer_time"`
 }
+
+const modelTime = 30 * time.Second // that a call takes at most, unless its model says otherwise
 
 // Audit says how the log is kept.
 type Audit struct {
@@ -289,8 +297,8 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	if c.Drain < 0 || c.Grace < 0 {
-		return errors.New("drain, grace: a time cannot be negative")
+	if l := &c.Limits; min(c.Drain, c.Grace, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
+		return errors.New("drain, grace, header_time, body_time, answer_time: a time cannot be negative")
 	}
 	if len(c.Models) == 0 {
 		return errors.New("models: none is named: give each a name and a path or an upstream")
@@ -351,11 +359,16 @@ func (c *Config) defaults() {
 			c.Identity.Origin = "https://localhost:" + port
 		}
 	}
-	if c.Grace == 0 {
-		c.Grace = 30 * time.Second
-	}
-	if c.Policy.StepUp == 0 {
-		c.Policy.StepUp = 5 * time.Minute
+	for _, t := range []struct {
+		to    *time.Duration
+		value time.Duration
+	}{
+		{&c.Grace, 30 * time.Second}, {&c.Policy.StepUp, 5 * time.Minute},
+		{&c.Limits.HeaderTime, 10 * time.Second}, {&c.Limits.BodyTime, 30 * time.Second}, {&c.Limits.AnswerTime, 30 * time.Second},
+	} {
+		if *t.to == 0 {
+			*t.to = t.value
+		}
 	}
 	for i := range c.Models {
 		m := &c.Models[i]

@@ -13,6 +13,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -36,6 +38,7 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/identity"
 	"github.com/redoubt-ml/redoubt/serve/identity/web"
 	"github.com/redoubt-ml/redoubt/serve/limit"
+	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/serve/policy/admin"
 	"github.com/redoubt-ml/redoubt/store"
@@ -157,7 +160,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 	cfg := gateway.Config{
 		Identity: s.who, Policy: s.rules, Limits: taker, Record: s.log,
 		Hurried:    s.cfg.Audit.Wait != nil && !*s.cfg.Audit.Wait,
-		Concurrent: s.cfg.Limits.Concurrent, Headers: limit.Headers{Legacy: s.cfg.Headers.XRateLimit}, Filter: s.cfg.Headers.XSSFilter,
+		Concurrent: s.cfg.Limits.Concurrent, BodyTime: s.cfg.Limits.BodyTime, Headers: limit.Headers{Legacy: s.cfg.Headers.XRateLimit}, Filter: s.cfg.Headers.XSSFilter,
 		Name: s.cfg.Name, Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Logger: s.opt.Logger,
 	}
 	for _, l := range []struct {
@@ -175,7 +178,7 @@ func (s *Server) openGateway(ctx context.Context) error {
 		return err
 	}
 	s.later(func() error { closeModels(s.models); return nil })
-	s.admin = &http.Server{Handler: s.adminHandler(registry), ReadHeaderTimeout: headerTime}
+	s.admin = s.server(s.adminHandler(registry))
 	return s.gateway.Offer(ctx, s.models)
 }
 
@@ -194,10 +197,44 @@ func (s *Server) limiter(ctx context.Context) (limit.Taker, error) {
 }
 
 const (
-	headerTime = 10 * time.Second // to send the headers of a request
-	idleTime   = 2 * time.Minute  // between requests
-	maxHeaders = 32 << 10         // bytes
+	idleTime   = 2 * time.Minute // between requests
+	maxHeaders = 32 << 10        // bytes
 )
+
+// server is an HTTP server that is patient with its clients within bounds.
+func (s *Server) server(h http.Handler) *http.Server {
+	l, slowest := s.cfg.Limits, time.Duration(0)
+	for _, m := range s.models {
+		slowest = max(slowest, cmp.Or(m.Settings.Timeout, modelTime))
+	}
+	receive := l.HeaderTime + l.BodyTime
+	return &http.Server{
+		Handler: s.unbroken(h), MaxHeaderBytes: maxHeaders,
+		ErrorLog:          slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug), // of handshakes that failed
+		ReadHeaderTimeout: l.HeaderTime, ReadTimeout: receive, WriteTimeout: receive + slowest + l.AnswerTime, IdleTimeout: idleTime,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other path that there is not
+		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: l.AnswerTime, SendPingTimeout: idleTime, PingTimeout: l.HeaderTime},
+	}
+}
+
+// unbroken answers also where a handler crashes.
+func (s *Server) unbroken(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { // the way to break off an answer
+				panic(p)
+			}
+			id := w.Header().Get("X-Request-Id")
+			s.opt.Logger.Error("a request crashed", "request", id, "error", fmt.Sprint(p), "stack", string(debug.Stack()))
+			oip.WriteError(w, errors.New("the request crashed"), id)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
 
 // listen opens the listeners and serves.
 func (s *Server) listen(context.Context) error {
@@ -207,15 +244,13 @@ func (s *Server) listen(context.Context) error {
 	}
 	api := control.New(control.Config{
 		Identity: s.who, Engine: s.rules, Keeper: s.keeper, Gateway: s.gateway, Log: s.log,
-		Origin: s.cfg.Identity.Origin, Logger: s.opt.Logger, Version: s.opt.Version,
+		Origin: s.cfg.Identity.Origin, BodyTime: s.cfg.Limits.BodyTime, Logger: s.opt.Logger, Version: s.opt.Version,
 	})
-	quiet := slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug) // of handshakes that failed
-	s.rest = &http.Server{
-		Handler: s.routes(api), TLSConfig: security.Clone(), ErrorLog: quiet,
-		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeaders,
-	}
+	s.rest = s.server(s.routes(api))
+	s.rest.TLSConfig = security.Clone()
 	s.rpc = s.gateway.Server(credentials.NewTLS(security.Clone()), s.largest())
-	s.socket = &http.Server{Handler: api.Handler(), ErrorLog: quiet, ReadHeaderTimeout: headerTime, ConnContext: control.ConnContext}
+	s.socket = s.server(api.Handler())
+	s.socket.ConnContext = control.ConnContext
 	for _, l := range []struct {
 		name, network, address string
 		serve                  func(net.Listener) error
@@ -265,16 +300,23 @@ func open(network, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// routes puts the gateway, the control API and the pages at one address.
+// routes puts the gateway, the control API and the pages at one address. It is no
+// http.ServeMux: that answers some requests by itself, without the headers and
+// the id that every answer of ours has.
 func (s *Server) routes(api *control.API) http.Handler {
-	mux := http.NewServeMux()
-	calls, pages := s.gateway.Handler(), web.Handler(web.Config{Identity: s.who})
-	mux.Handle("/", calls)
-	mux.Handle("/api/v1/", api.Handler())
-	mux.Handle("POST /api/v1/models/{model}/predict", calls)
-	mux.Handle("POST /api/v1/models/{model}/versions/{version}/predict", calls)
-	mux.Handle("/auth/", pages)
-	return mux
+	calls, administration, pages := s.gateway.Handler(), api.Handler(), web.Handler(web.Config{Identity: s.who})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch p := r.URL.Path; {
+		case strings.HasPrefix(p, "/auth/"):
+			pages.ServeHTTP(w, r.WithContext(gateway.Secure(w, r)))
+		case strings.HasPrefix(p, "/api/v1/models/") && strings.HasSuffix(p, "/predict"):
+			calls.ServeHTTP(w, r)
+		case strings.HasPrefix(p, "/api/v1/"):
+			administration.ServeHTTP(w, r)
+		default:
+			calls.ServeHTTP(w, r)
+		}
+	})
 }
 
 // largest is the largest body that any model takes.
@@ -301,7 +343,9 @@ func (s *Server) adminHandler(registry *prometheus.Registry) http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux.ServeHTTP(w, r.WithContext(gateway.Secure(w, r)))
+	})
 }
 
 // unready says what keeps the server from answering. A lost database does not:
