@@ -45,6 +45,9 @@ require github.com/jackc/pgx/v5 v5.12.0
 // SQLite without C, for one machine (store).
 require modernc.org/sqlite v1.61.1
 
+// Tests only (serve): frames of HTTP/2 that no client would send.
+require golang.org/x/net v0.61.0
+
 // Tests only: nothing that was started goes on running.
 require go.uber.org/goleak v1.3.0
 
@@ -127,7 +130,6 @@ require (
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.42.0 // indirect
-	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect

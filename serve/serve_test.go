@@ -36,6 +36,7 @@ type caller struct {
 	token string
 	http  *http.Client
 	rpc   oippb.GRPCInferenceServiceClient
+	conn  *grpc.ClientConn
 }
 
 func callerOf(t testing.TB, s *Server, token string) *caller {
@@ -53,7 +54,7 @@ func callerOf(t testing.TB, s *Server, token string) *caller {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	return &caller{t, s, token, &http.Client{Transport: transport}, oippb.NewGRPCInferenceServiceClient(conn)}
+	return &caller{t, s, token, &http.Client{Transport: transport}, oippb.NewGRPCInferenceServiceClient(conn), conn}
 }
 
 // rest asks over HTTPS and returns the status and the body; 0 without an answer.

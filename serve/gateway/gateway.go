@@ -153,6 +153,9 @@ type Call struct {
 	// Details are facts for the record.
 	Details map[string]string
 
+	// general says that the call concerns no model, or all that the caller may see.
+	// An empty name does not: over gRPC, clients choose it.
+	general bool
 	// read decodes the body, at most so many bytes, when its turn has come.
 	read func(s *Served, most int64) (*oip.Request, error)
 }

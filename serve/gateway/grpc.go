@@ -77,6 +77,13 @@ func (s *rpc) call(ctx context.Context, action policy.Action, model, version str
 	}
 }
 
+// about is a call that concerns no model, or all.
+func (s *rpc) about(ctx context.Context, action policy.Action) *Call {
+	c := s.call(ctx, action, "", "")
+	c.general = true
+	return c
+}
+
 // finish sends the headers of an answer, and makes of an error what the client
 // may see.
 func (s *rpc) finish(ctx context.Context, c *Call, err error) error {
@@ -167,7 +174,7 @@ func (s *rpc) ModelReady(ctx context.Context, m *oippb.ModelReadyRequest) (*oipp
 }
 
 func (s *rpc) ServerMetadata(ctx context.Context, _ *oippb.ServerMetadataRequest) (*oippb.ServerMetadataResponse, error) {
-	return tell(s, ctx, s.call(ctx, policy.Invoke, "", ""), func(context.Context) (*oippb.ServerMetadataResponse, error) {
+	return tell(s, ctx, s.about(ctx, policy.Invoke), func(context.Context) (*oippb.ServerMetadataResponse, error) {
 		m := s.g.serverMetadata()
 		return &oippb.ServerMetadataResponse{Name: m.Name, Version: m.Version, Extensions: m.Extensions}, nil
 	})
@@ -189,6 +196,7 @@ func (s *rpc) ModelConfig(ctx context.Context, m *oippb.ModelConfigRequest) (*oi
 
 func (s *rpc) ModelStatistics(ctx context.Context, m *oippb.ModelStatisticsRequest) (*oippb.ModelStatisticsResponse, error) {
 	c := s.call(ctx, policy.Read, m.GetName(), m.GetVersion())
+	c.general = m.GetName() == "" // asks for those of all
 	return tell(s, ctx, c, func(context.Context) (*oippb.ModelStatisticsResponse, error) {
 		out := &oippb.ModelStatisticsResponse{}
 		for _, st := range s.g.statistics(c) {
@@ -199,7 +207,7 @@ func (s *rpc) ModelStatistics(ctx context.Context, m *oippb.ModelStatisticsReque
 }
 
 func (s *rpc) RepositoryIndex(ctx context.Context, _ *oippb.RepositoryIndexRequest) (*oippb.RepositoryIndexResponse, error) {
-	c := s.call(ctx, policy.Read, "", "")
+	c := s.about(ctx, policy.Read)
 	return tell(s, ctx, c, func(ctx context.Context) (*oippb.RepositoryIndexResponse, error) {
 		out := &oippb.RepositoryIndexResponse{}
 		for _, e := range s.g.index(ctx, c) {

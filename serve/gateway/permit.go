@@ -13,7 +13,7 @@ var permit = &Guard{
 	Doc:  "asks the policies whether the principal may do this to the model, before a byte of the body is read",
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
-			if c.Model == "" { // a list, which is made of what the caller may see
+			if c.general {
 				return next(ctx, c)
 			}
 			c.Served = g.find(c.Model, c.Version)

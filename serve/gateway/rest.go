@@ -158,6 +158,7 @@ func (t *transport) call(path Path, action policy.Action) *Call {
 		ID: t.id, Path: path, Action: action, Model: t.model, Version: t.version,
 		From:        addressOf(t.r.RemoteAddr),
 		Credentials: Credentials(t.r),
+		general:     t.model == "", // of a path that has none
 	}
 }
 
