@@ -96,6 +96,8 @@ func TestHTTP2(t *testing.T) {
 	})
 	good := callerOf(t, s, token)
 	ways["rest"](good, "simple")
+	ways["grpc"](good, "simple")
+	before := runtime.NumGoroutine()
 	attacks := map[string]func(t *testing.T, a *attacker, listener string){
 		"rapid reset": func(t *testing.T, a *attacker, listener string) {
 			for id := uint32(1); id < 40_000; id += 2 {
@@ -239,5 +241,5 @@ func TestHTTP2(t *testing.T) {
 			})
 		}
 	}
-	eventually(t, "what attackers began to end", func() bool { return runtime.NumGoroutine() < 200 })
+	eventually(t, "what attackers began to end", func() bool { return runtime.NumGoroutine() <= before+4 })
 }

@@ -80,7 +80,7 @@ func certificateID(chain []*x509.Certificate) (string, error) {
 	}
 	if len(leaf.URIs) == 1 && leaf.URIs[0].Scheme == "spiffe" {
 		u := leaf.URIs[0]
-		if u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || len(u.String()) > 2048 {
+		if !wellFormed(u) {
 			return "", errors.New("its SPIFFE id is not well formed")
 		}
 		return u.String(), nil
@@ -92,6 +92,25 @@ func certificateID(chain []*x509.Certificate) (string, error) {
 		return "", errors.New("it has neither a SPIFFE id nor a subject")
 	}
 	return leaf.Subject.String() + ";" + leaf.Issuer.String(), nil
+}
+
+// wellFormed reports whether a SPIFFE id is one (SPIFFE-ID, section 2): a rule that
+// ends with a * must not be met by a way around it, such as "/scoring/../other".
+func wellFormed(u *url.URL) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789._-"
+	const either = letters + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	if u.Host == "" || strings.Trim(u.Host, letters) != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil || u.Opaque != "" || len(u.String()) > 2048 {
+		return false
+	}
+	if u.Path == "" {
+		return true
+	}
+	for _, part := range strings.Split(u.Path, "/")[1:] {
+		if part == "" || part == "." || part == ".." || strings.Trim(part, either) != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func serial(n *big.Int) string { return hex.EncodeToString(n.Bytes()) }
