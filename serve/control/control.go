@@ -85,6 +85,9 @@ func New(cfg Config) *API {
 	described.Transformers = append(described.Transformers, func(ctx huma.Context, _ string, v any) (any, error) {
 		if p, ok := v.(*huma.ErrorModel); ok {
 			p.Instance = gateway.RequestID(ctx.Context())
+			for _, detail := range p.Errors {
+				detail.Value = nil // the client knows what it sent, and others read logs
+			}
 		}
 		return v, nil
 	})

@@ -2,10 +2,12 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/redoubt-ml/redoubt/serve/policy"
+	"github.com/redoubt-ml/redoubt/serve/policy/admin"
 )
 
 type grantList struct {
@@ -45,6 +47,12 @@ func (a *API) grants() {
 		ID     string `path:"id"`
 		Reason string `query:"reason" doc:"Why, for whoever reviews it."`
 	}) (*nothing, error) {
-		return nil, a.cfg.Keeper.Revoke(ctx, change(ctx, in.Reason), in.ID)
+		err := a.cfg.Keeper.Revoke(ctx, change(ctx, in.Reason), in.ID)
+		if errors.Is(err, admin.ErrNotFound) { // who may not take grants away does not learn which there are
+			if denied := a.allow(ctx, policy.Delete, policy.Resource{Kind: policy.KindGrant, Name: in.ID}); denied != nil {
+				return nil, denied
+			}
+		}
+		return nil, err
 	})
 }

@@ -1,0 +1,269 @@
+package serve
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/totp"
+
+	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/identity"
+)
+
+const secretPhrase = "correct horse battery staple, twice over"
+
+var operator = redoubt.Principal{ID: "local:0", Roles: []string{"security_admin"}, Method: "socket"}
+
+// person enrols somebody, with one-time codes or without, and returns the account
+// and the session's cookie.
+func person(t *testing.T, s *Server, name, role string, second bool) (identity.Account, string) {
+	t.Helper()
+	a, secret, err := s.Identity().CreatePerson(t.Context(), operator, name, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := identity.Client{From: netip.MustParseAddr("127.0.0.1")}
+	flow, code := "", ""
+	if second {
+		e, err := s.Identity().Enrolment(t.Context(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := otp.NewKeyFromURL(e.TOTP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code, err = totp.GenerateCode(key.Secret(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		flow = e.Flow
+	}
+	cookie, _, err := s.Identity().EnrolPassword(t.Context(), secret, secretPhrase, flow, code, from)
+	if err == nil {
+		err = s.Identity().SetAccount(t.Context(), operator, a.ID, []string{role}, nil, false)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A change of roles ends sessions; sign in again.
+	if _, err := s.Identity().Current(cookie); err != nil {
+		t.Fatalf("the session of %s ended: %v", name, err)
+	}
+	return a, cookie
+}
+
+// operation is a request that has the form that an operation asks for, and what
+// becomes of it: which callers get past the permissions. What they ask about is
+// not there, so that nobody changes anything.
+type operation struct {
+	query, body string
+	may         string // the callers' letters, as in TestOperations
+}
+
+// Everyone who is known is "uUaAsSmt": a model_user, an auditor and a
+// security_admin without and, in capitals, with a second factor; a machine that
+// is a security_admin; a token of that administrator for models. Without a second factor,
+// an administrator's session does nothing at all.
+var operations = map[string]operation{
+	"whoami":      {"", "", "uUaASmt"},
+	"list-models": {"", "", "uUaASmt"}, // each sees what he may read
+
+	"list-accounts":   {"", "", "S"},
+	"create-account":  {"", `{"kind":"service","name":""}`, ""}, // its form is wrong for everyone
+	"get-account":     {"", "", "S"},
+	"change-account":  {"", `{"disabled":true}`, "S"},
+	"reenrol-account": {"", "", "S"},
+	"remove-account":  {"", "", "S"},
+
+	"list-tokens":  {"", "", "uUaASm"}, // one's own
+	"create-token": {"", `{"name":"t","expires":"2001-01-01T00:00:00Z"}`, "UAS"},
+	"revoke-token": {"", "", "S"},
+
+	"list-grants":  {"", "", "AS"},
+	"create-grant": {"", `{"subject":"x","role":"nothing","reason":"r"}`, "S"},
+	"revoke-grant": {"?reason=r", "", "S"},
+
+	"list-policies":        {"", "", "AS"},
+	"get-policy":           {"", "", "AS"},
+	"list-policy-versions": {"", "", "AS"},
+	"set-policy":           {"", `{"text":"not Cedar","reason":"r"}`, "S"},
+	"delete-policy":        {"?reason=r", "", "S"},
+	"preview-policy":       {"", `{"text":""}`, "AS"},
+
+	"list-reviews": {"", "", "AS"},
+	"open-review":  {"", `{"model":"nothing","reason":"r"}`, "S"},
+	"judge-grant":  {"", `{"verdict":"keep","reason":"r"}`, "S"},
+	"plan-reviews": {"", `{"days":0,"reason":"r"}`, "S"},
+}
+
+// Every operation of the API's own description is asked by everyone, and answered
+// as the table says. An operation that is not in the table fails.
+func TestOperations(t *testing.T) {
+	s, _ := started(t, nil)
+	callers := map[rune][]string{'-': nil, 'x': {"Authorization", "Bearer rdt_wrong"}}
+	cookie := func(letter rune, name, role string, second bool) identity.Account {
+		a, session := person(t, s, name, role, second)
+		callers[letter] = []string{"Cookie", identity.Cookie + "=" + session}
+		return a
+	}
+	cookie('u', "user", "model_user", false)
+	cookie('U', "user-two", "model_user", true)
+	cookie('a', "auditor", "auditor", false)
+	cookie('A', "auditor-two", "auditor", true)
+	cookie('s', "administrator", "security_admin", false)
+	boss := cookie('S', "administrator-two", "security_admin", true)
+	robot, err := s.Identity().CreateService(t.Context(), operator, "robot", []string{"security_admin"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for letter, token := range map[rune]identity.Token{'m': {Account: robot.ID, Name: "m"}, 't': {Account: boss.ID, Name: "t", Scopes: []string{"model:*:*"}}} {
+		_, secret, err := s.Identity().CreateToken(t.Context(), operator, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		callers[letter] = []string{"Authorization", "Bearer " + secret}
+	}
+	c := callerOf(t, s, "")
+	var doc struct {
+		Paths map[string]map[string]struct{ OperationID string }
+	}
+	if err := json.Unmarshal([]byte(c.ask("GET", "/api/v1/openapi.json", "", callers['u']...).body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	for path, methods := range doc.Paths {
+		path = strings.NewReplacer("{id}", "nothing", "{grant}", "nothing", "{model}", "nothing").Replace(path)
+		for method, described := range methods {
+			op, known := operations[described.OperationID]
+			if !known {
+				t.Errorf("nothing says who may %s", described.OperationID)
+				continue
+			}
+			asked++
+			for letter, headers := range callers {
+				if op.body != "" {
+					headers = append([]string{"Content-Type", "application/json"}, headers...)
+				}
+				a := c.ask(strings.ToUpper(method), path+op.query, op.body, headers...)
+				var got bool
+				switch {
+				case letter == '-' || letter == 'x':
+					if a.status != http.StatusUnauthorized {
+						t.Errorf("%s by nobody: %d %s", described.OperationID, a.status, a.body)
+					}
+				case a.status >= 500 || a.status == http.StatusUnauthorized:
+					t.Errorf("%s by %c: %d %s", described.OperationID, letter, a.status, a.body)
+				default:
+					got = a.status != http.StatusForbidden && !(described.OperationID == "create-account" && a.status == http.StatusUnprocessableEntity)
+				}
+				if want := strings.ContainsRune(op.may, letter); got != want {
+					t.Errorf("%s by %c: %d %s; allowed: %v", described.OperationID, letter, a.status, a.body, want)
+				}
+				if a.status >= 400 {
+					a.shaped(t, described.OperationID, "/api/v1/")
+				}
+			}
+		}
+	}
+	if asked != len(operations) {
+		t.Errorf("%d operations of %d were asked", asked, len(operations))
+	}
+}
+
+// What is somebody else's is refused in the words in which what is not there is.
+func TestOthersThings(t *testing.T) {
+	s, _ := started(t, nil)
+	ann, session := person(t, s, "ann", "model_user", true)
+	bob, _ := person(t, s, "bob", "model_user", false)
+	his, _, err := s.Identity().CreateToken(t.Context(), operator, identity.Token{Account: bob.ID, Name: "his"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := callerOf(t, s, "")
+	as := []string{"Cookie", identity.Cookie + "=" + session, "Content-Type", "application/json"}
+	for _, pair := range [][2]string{
+		{"GET /api/v1/accounts/" + bob.ID, "GET /api/v1/accounts/user:nothing"}, {"GET /api/v1/accounts/bob", "GET /api/v1/accounts/carl"},
+		{"GET /api/v1/tokens?account=bob", "GET /api/v1/tokens?account=carl"}, {"DELETE /api/v1/tokens/" + his.ID, "DELETE /api/v1/tokens/nothing"},
+		{"POST /api/v1/accounts/bob/enrolment", "POST /api/v1/accounts/carl/enrolment"}, {"DELETE /api/v1/accounts/" + bob.ID, "DELETE /api/v1/accounts/carl"},
+	} {
+		var said [2]string
+		for i, request := range pair {
+			method, path, _ := strings.Cut(request, " ")
+			a := c.ask(method, path, "", as...)
+			said[i] = strings.ReplaceAll(a.body, a.header.Get("X-Request-Id"), "")
+			if a.status != http.StatusForbidden {
+				t.Errorf("%s: %d %s", request, a.status, a.body)
+			}
+		}
+		if said[0] != said[1] {
+			t.Errorf("%q and %q tell them apart", said[0], said[1])
+		}
+	}
+	if a := c.ask("GET", "/api/v1/accounts/"+ann.ID, "", as...); a.status != http.StatusOK {
+		t.Errorf("her own account: %d %s", a.status, a.body)
+	}
+	if a := c.ask("POST", "/api/v1/tokens", `{"name":"for bob","account":"bob"}`, as...); a.status != http.StatusForbidden {
+		t.Errorf("a token for somebody else: %d %s", a.status, a.body)
+	}
+	if len(s.Identity().Tokens(bob.ID)) != 1 {
+		t.Error("his tokens have changed")
+	}
+}
+
+// What no client of the API sends changes nothing: requests that another site has
+// a browser make, and bodies that can be read in two ways.
+func TestOddRequestsToTheAPI(t *testing.T) {
+	s, _ := started(t, nil)
+	_, session := person(t, s, "boss", "security_admin", true)
+	c := callerOf(t, s, "")
+	before := len(s.Identity().Accounts())
+	const good = `{"kind":"service","name":"new"}`
+	kind := []string{"Content-Type", "application/json"}
+	for name, r := range map[string]struct {
+		body    string
+		headers []string
+		status  int
+	}{
+		"from another site":      {good, append([]string{"Sec-Fetch-Site", "cross-site"}, kind...), 403},
+		"from a sibling":         {good, append([]string{"Sec-Fetch-Site", "same-site"}, kind...), 403},
+		"from another origin":    {good, append([]string{"Origin", "https://other.example"}, kind...), 403},
+		"from no origin":         {good, append([]string{"Origin", "null"}, kind...), 403},
+		"as a form":              {"kind=service&name=new", []string{"Content-Type", "application/x-www-form-urlencoded"}, 415},
+		"as text":                {good, []string{"Content-Type", "text/plain"}, 415},
+		"as CBOR":                {good, []string{"Content-Type", "application/cbor"}, 415},
+		"two megabytes":          {`{"kind":"service","name":"` + strings.Repeat("a", 2<<20) + `"}`, kind, 413},
+		"a name twice":           {`{"kind":"service","name":"new","name":"other"}`, kind, 400},
+		"a name in two cases":    {`{"kind":"service","name":"new","NAME":"other"}`, kind, 400},
+		"a name escaped":         {`{"kind":"service","name":"new","n\u0061me":"other"}`, kind, 400},
+		"a member nobody knows":  {`{"kind":"service","name":"new","admin":true}`, kind, 422},
+		"a member of the answer": {`{"kind":"service","name":"new","id":"user:1"}`, kind, 422},
+		"something after it":     {good + `{}`, kind, 400},
+		"nested without end":     {`{"kind":"service","name":` + strings.Repeat("[", 100_000) + `}`, kind, 400},
+		"nothing":                {"", kind, 400},
+		"null":                   {"null", kind, 422},
+		"a list":                 {"[" + good + "]", kind, 422},
+		"another type":           {`{"kind":"service","name":7}`, kind, 422},
+		"a role of a dictionary": {`{"kind":"service","name":"new","roles":{"0":"security_admin"}}`, kind, 422},
+		"not UTF-8":              {"{\"kind\":\"service\",\"name\":\"\xff\xfe\"}", kind, 422},
+	} {
+		a := c.ask("POST", "/api/v1/accounts", r.body, append([]string{"Cookie", identity.Cookie + "=" + session}, r.headers...)...)
+		if a.status != r.status {
+			t.Errorf("%s: %d %.200s, want %d", name, a.status, a.body, r.status)
+		}
+		a.shaped(t, name, "/api/v1/")
+		if strings.Contains(a.body, "json:") || strings.Contains(a.body, "goroutine") || len(a.body) > 4096 {
+			t.Errorf("%s: the client is told %.200s", name, a.body)
+		}
+	}
+	if after := len(s.Identity().Accounts()); after != before {
+		t.Errorf("%d accounts, then %d", before, after)
+	}
+	if a := c.ask("POST", "/api/v1/accounts", good, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin"); a.status != http.StatusOK {
+		t.Errorf("a good one: %d %s", a.status, a.body)
+	}
+}
