@@ -251,6 +251,10 @@ func (s *Server) listen(context.Context) error {
 	s.rpc = s.gateway.Server(credentials.NewTLS(security.Clone()), s.largest())
 	s.socket = s.server(api.Handler())
 	s.socket.ConnContext = control.ConnContext
+	s.later(func() error { // closed already after a drain
+		s.rpc.Stop()
+		return errors.Join(s.rest.Close(), s.socket.Close(), s.admin.Close())
+	})
 	for _, l := range []struct {
 		name, network, address string
 		serve                  func(net.Listener) error
