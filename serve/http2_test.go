@@ -176,7 +176,7 @@ func TestHTTP2(t *testing.T) {
 		},
 		"a body that drips": func(t *testing.T, a *attacker, listener string) {
 			a.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: a.headers(listener, token), EndHeaders: true})
-			a.WriteData(1, false, []byte{0, 0, 0, 1, 0}) // of a message of 256 bytes, in gRPC
+			a.WriteData(1, false, []byte{0, 0, 1, 0, 0}) // of a message of 64 KB, in gRPC
 			for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 				select {
 				case <-a.resets:

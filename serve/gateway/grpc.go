@@ -34,6 +34,7 @@ func (g *Gateway) Server(security credentials.TransportCredentials, most int) *g
 		grpc.Creds(security),
 		grpc.InTapHandle(g.bounded),
 		grpc.UnknownServiceHandler(g.unknown),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(most),
 		grpc.MaxConcurrentStreams(256),
 		grpc.MaxHeaderListSize(32<<10),
