@@ -178,6 +178,8 @@ type Model struct {
 	Stage     string   `yaml:"stage"`
 	Owner     string   `yaml:"owner"`
 	Sensitive bool     `yaml:"sensitive"`
+	// Open lets anybody call it, without an account.
+	Open bool `yaml:"open"`
 	// Clearance is the most that any caller sees of the answers: "label",
 	// "top=3 round=2", "noise=0.01".
 	Clearance string `yaml:"clearance"`
@@ -381,6 +383,9 @@ func (m *Model) check() error {
 		if err != nil || u.Host == "" || u.User != nil {
 			return fmt.Errorf("upstream %q is not of the form https://HOST[:PORT][/v2/models/NAME], http, grpc or grpcs", v.Upstream)
 		}
+	}
+	if m.Open && m.Sensitive {
+		return errors.New("it is both open and sensitive")
 	}
 	if m.Clearance != "" {
 		if _, err := policy.ParseClearance(m.Clearance); err != nil {

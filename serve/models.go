@@ -74,7 +74,7 @@ func (c *Config) openVersion(ctx context.Context, rt *ort.Runtime, m *Model, v V
 // model is what the guards ask of a model's callers.
 func (c *Config) model(m *Model) (*gateway.Model, error) {
 	g := &gateway.Model{
-		Model: policy.Model{Name: m.Name, Stage: m.Stage, Owner: m.Owner, Groups: m.Groups, Sensitive: m.Sensitive},
+		Model: policy.Model{Name: m.Name, Stage: m.Stage, Owner: m.Owner, Groups: m.Groups, Sensitive: m.Sensitive, Open: m.Open},
 		Settings: gateway.Settings{
 			MaxBody: m.MaxBody, Timeout: m.Timeout, Table: m.Table, CardData: m.CardData,
 			Unchecked: m.MaliciousText, Scores: m.Scores, Inputs: map[string]gateway.Rule{},

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
@@ -23,13 +24,29 @@ var authenticate = &Guard{
 				}
 			}
 			p, err := g.identify(ctx, c.Credentials)
-			if err != nil {
+			if err != nil && !(anonymous(err) && g.opens(c.Model)) {
 				return nil, err
 			}
 			c.Principal = p
 			return next(ctx, c)
 		}
 	},
+}
+
+// anonymous reports whether no credentials were shown, which is nothing wrong in
+// itself; wrong ones are.
+func anonymous(err error) bool {
+	var refused *identity.Error
+	return errors.As(err, &refused) && refused.Kind == identity.Missing
+}
+
+// opens reports whether anybody may call a model, or any model for "".
+func (g *Gateway) opens(model string) bool {
+	if model == "" {
+		return slices.ContainsFunc(g.Models(), func(m *Model) bool { return m.Open })
+	}
+	s := g.find(model, "")
+	return s != nil && s.Model.Open
 }
 
 // identify asks who has these credentials. gRPC asks before it reads a message,

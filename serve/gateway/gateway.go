@@ -150,6 +150,8 @@ type Call struct {
 	// Details are facts for the record.
 	Details map[string]string
 
+	// asks is set where something is asked about the model, and not of it.
+	asks bool
 	// read decodes the body, at most so many bytes, when its turn has come.
 	read func(s *Served, most int64) (*oip.Request, error)
 }

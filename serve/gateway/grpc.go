@@ -58,8 +58,10 @@ func (g *Gateway) tap(ctx context.Context, info *tap.Info) (context.Context, err
 	if open[info.FullMethodName] {
 		return ctx, nil
 	}
-	if _, err := g.identify(ctx, credentialsOf(ctx, info.Header)); err != nil {
+	// The model stands in the message: where any is open, its guard decides.
+	if _, err := g.identify(ctx, credentialsOf(ctx, info.Header)); err != nil && !(anonymous(err) && g.opens("")) {
 		c := &Call{ID: requestID(last(info.Header, "x-request-id")), Path: GRPC, Action: policy.Invoke, From: peerAddress(ctx)}
+		c.asks = info.FullMethodName != oippb.GRPCInferenceService_ModelInfer_FullMethodName && info.FullMethodName != oippb.GRPCInferenceService_ModelStreamInfer_FullMethodName
 		if failed := g.write(ctx, c, err); failed != nil {
 			err = failed
 		}

@@ -14,6 +14,7 @@ import (
 // about answers a question about the model of a call, or about none, after the
 // guards that stand before everything.
 func about[T any](g *Gateway, ctx context.Context, c *Call, ask func(ctx context.Context) (T, error)) (T, error) {
+	c.asks = true
 	var answer T
 	_, err := g.enter(func(ctx context.Context, _ *Call) (*oip.Response, error) {
 		var err error

@@ -62,7 +62,7 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 		g.cfg.Logger.Error("a call failed", "request", c.ID, "model", c.Model, "error", err.Error())
 	}
 	switch {
-	case c.Principal.ID == "":
+	case c.Principal.ID == "" && err != nil:
 		left, ok := g.strangers.admit(c.From, e.Time)
 		if !ok {
 			return nil
@@ -85,7 +85,14 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	return nil
 }
 
-func (c *Call) event() string { return "model." + string(c.Action) }
+// event is what is recorded as done: who may call a model may also ask what it
+// takes, which is no call of it.
+func (c *Call) event() string {
+	if c.Action == policy.Invoke && c.asks {
+		return "model.describe"
+	}
+	return "model." + string(c.Action)
+}
 
 func (c *Call) resource() string {
 	if c.Model == "" {
