@@ -77,6 +77,7 @@ var commands = []func(*app) *cobra.Command{
 	newToken,
 	newPolicy,
 	newReview,
+	newStore,
 }
 
 func newRoot() *cobra.Command {

@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
-			for _, name := range []string{"REST", "GRPC", "ADMIN"} {
+			for _, name := range []string{"REST", "GRPC", "ADMIN", "REST2", "ADMIN2"} {
 				address, err := freeAddress()
 				if err != nil {
 					return err
