@@ -78,11 +78,17 @@ func started(t testing.TB, change func(*Config)) (*Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := s.Identity().CreateToken(t.Context(), by, identity.Token{Account: a.ID, Name: "t", Scopes: []string{"model:simple:invoke"}})
+	return s, tokenOf(t, s, a.ID, "model:simple:invoke")
+}
+
+// tokenOf is a token of an account, bounded by scopes if there are any.
+func tokenOf(t testing.TB, s *Server, account string, scopes ...string) string {
+	t.Helper()
+	_, token, err := s.Identity().CreateToken(t.Context(), redoubt.Principal{ID: "local:0"}, identity.Token{Account: account, Name: "t", Scopes: scopes})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, token
+	return token
 }
 
 // start starts a server that ends with the test.

@@ -361,6 +361,12 @@ func (c *Config) defaults() {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
+		if m.MaxBody == 0 {
+			m.MaxBody = 10 << 20
+		}
+		if m.Timeout == 0 {
+			m.Timeout = 30 * time.Second
+		}
 		if m.Versions == nil {
 			m.Versions = []Version{{Version: "1", Path: m.Path, Upstream: m.Upstream}}
 		}
@@ -386,6 +392,9 @@ func (m *Model) check() error {
 	}
 	if m.Open && m.Sensitive {
 		return errors.New("it is both open and sensitive")
+	}
+	if m.MaxBody < 0 || m.Timeout < 0 {
+		return errors.New("max_body, timeout: a bound cannot be negative")
 	}
 	if m.Clearance != "" {
 		if _, err := policy.ParseClearance(m.Clearance); err != nil {

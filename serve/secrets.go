@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt/ml/remote"
 )
@@ -19,6 +20,9 @@ import (
 func (c *Config) secret(key, source string) (string, error) {
 	if source == "" {
 		return "", nil
+	}
+	if file, ok := strings.CutPrefix(source, "file:"); ok {
+		source = "file:" + c.path(file)
 	}
 	s, err := remote.Secret(source)
 	if err != nil {

@@ -327,51 +327,6 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// The certificate is exchanged while calls go on, and none of them fails.
-func TestReload(t *testing.T) {
-	s, token := started(t, nil)
-	before := s.Certificate().Fingerprint()
-	done := make(chan struct{})
-	var clients, connected sync.WaitGroup
-	for range 4 {
-		c := callerOf(t, s, token) // with a connection of its own, which stays
-		connected.Add(1)
-		clients.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				if code, body := c.rest("GET", "/v2", ""); code != http.StatusOK {
-					t.Errorf("%d %s", code, body)
-				}
-				if i == 0 {
-					connected.Done()
-				}
-			}
-		})
-	}
-	connected.Wait()
-	for _, f := range []string{"tls.crt", "tls.key"} {
-		if err := os.Remove(filepath.Join(s.cfg.Data, f)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Reload(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(100 * time.Millisecond)
-	close(done)
-	clients.Wait()
-	if s.Certificate().Fingerprint() == before {
-		t.Error("the certificate is the old one")
-	}
-	if code, body := callerOf(t, s, token).rest("GET", "/v2", ""); code != http.StatusOK {
-		t.Errorf("a new client: %d %s", code, body)
-	}
-}
-
 // The control API describes itself, in the form that tools read.
 func TestOpenAPI(t *testing.T) {
 	s, token := started(t, nil)

@@ -16,15 +16,15 @@ var authenticate = &Guard{
 	Doc:  "establishes who calls, after a bound on how often an address may try",
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
-			if len(g.cfg.Address) > 0 {
-				address := limit.Bucket{Name: "address", Key: networkOf(c.From).String(), Limits: g.cfg.Address}
+			if len(c.offer.terms.Address) > 0 {
+				address := limit.Bucket{Name: "address", Key: networkOf(c.From).String(), Limits: c.offer.terms.Address}
 				if a := g.cfg.Limits.Take(ctx, []limit.Bucket{address}); !a.Allowed {
 					c.Limits = a
 					return nil, tooOften(a)
 				}
 			}
 			p, err := g.identify(ctx, c.Credentials)
-			if err != nil && !(anonymous(err) && g.opens(c.Model)) {
+			if err != nil && !(anonymous(err) && c.offer.opens(c.Model)) {
 				return nil, err
 			}
 			c.Principal = p
@@ -41,11 +41,11 @@ func anonymous(err error) bool {
 }
 
 // opens reports whether anybody may call a model, or any model for "".
-func (g *Gateway) opens(model string) bool {
+func (o *Offer) opens(model string) bool {
 	if model == "" {
-		return slices.ContainsFunc(g.Models(), func(m *Model) bool { return m.Open })
+		return slices.ContainsFunc(o.models, func(m *Model) bool { return m.Open })
 	}
-	s := g.find(model, "")
+	s := o.find(model, "")
 	return s != nil && s.Model.Open
 }
 

@@ -7,7 +7,8 @@
 // afresh, and never a client's bytes.
 //
 //	g, err := gateway.New(gateway.Config{Identity: people, Policy: rules, Limits: rates, Record: log})
-//	g.Offer(models)
+//	offer, err := gateway.NewOffer(ctx, gateway.Terms{}, models)
+//	g.Offer(offer)
 //	srv := &http.Server{Handler: g.Handler()}
 //	rpc := g.Server()  // gRPC
 //
@@ -57,6 +58,15 @@ type Config struct {
 	Policy   Decider
 	Limits   limit.Taker
 	Record   Recorder
+	// Version is what the server says of itself; "" by default.
+	Version string
+	// Metrics counts; nil for nobody.
+	Metrics *Metrics
+	Logger  *slog.Logger
+}
+
+// Terms are what holds for all models, and may change while calls go on.
+type Terms struct {
 	// Hurried answers an inference when its entry is in the log's buffer, not when
 	// it is durable: a crash may lose the last moments' entries. Models marked
 	// sensitive wait all the same.
@@ -73,20 +83,16 @@ type Config struct {
 	// Filter switches on the browsers' old filter against cross-site scripting,
 	// which some checklists still ask for: "X-XSS-Protection: 1; mode=block".
 	Filter bool
-	// Name and Version are what the server says of itself; "redoubt" and "" by
-	// default. Some clients' samples insist on "triton".
-	Name, Version string
-	// Metrics counts; nil for nobody.
-	Metrics *Metrics
-	Logger  *slog.Logger
+	// Name is what the server calls itself; "redoubt" by default. Some clients'
+	// samples insist on "triton".
+	Name string
 }
 
 // Gateway guards models. It is safe for concurrent use.
 type Gateway struct {
 	cfg       Config
-	models    atomic.Pointer[catalogue]
+	offer     atomic.Pointer[Offer]
 	ready     atomic.Bool
-	room      chan struct{} // a place for each concurrent call
 	strangers strangers
 	origin    http.CrossOriginProtection
 
@@ -99,20 +105,18 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Identity == nil || cfg.Policy == nil || cfg.Limits == nil || cfg.Record == nil {
 		return nil, errors.New("make a gateway: it needs to know who calls, who may, how often, and where to write it down")
 	}
-	if cfg.Concurrent == 0 {
-		cfg.Concurrent = 256
-	}
-	if cfg.Name == "" {
-		cfg.Name = "redoubt"
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	g := &Gateway{cfg: cfg, room: make(chan struct{}, cfg.Concurrent)}
-	g.models.Store(&catalogue{})
+	g := &Gateway{cfg: cfg}
+	nothing, err := NewOffer(context.Background(), Terms{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.offer.Store(nothing)
 	g.enter = func(next Infer) Infer { return g.wrap(next, func(guard *Guard) bool { return !guard.Body }) }
 	g.infer = g.enter(g.wrap(answer, func(guard *Guard) bool { return guard.Body }))
 	g.ready.Store(true)
@@ -152,6 +156,8 @@ type Call struct {
 
 	// asks is set where something is asked about the model, and not of it.
 	asks bool
+	// offer is what was on offer when the call came: it sees no other.
+	offer *Offer
 	// read decodes the body, at most so many bytes, when its turn has come.
 	read func(s *Served, most int64) (*oip.Request, error)
 }
@@ -227,8 +233,8 @@ func answer(ctx context.Context, c *Call) (*oip.Response, error) {
 
 // deadline is the time a call may take.
 func (c *Call) deadline() time.Duration {
-	if c.Served != nil && c.Served.Model.Settings.Timeout > 0 {
-		return c.Served.Model.Settings.Timeout
+	if s := c.offer.find(c.Model, c.Version); s != nil && s.Model.Settings.Timeout > 0 {
+		return s.Model.Settings.Timeout
 	}
 	return 30 * time.Second
 }

@@ -59,8 +59,8 @@ func (g *Gateway) tap(ctx context.Context, info *tap.Info) (context.Context, err
 		return ctx, nil
 	}
 	// The model stands in the message: where any is open, its guard decides.
-	if _, err := g.identify(ctx, credentialsOf(ctx, info.Header)); err != nil && !(anonymous(err) && g.opens("")) {
-		c := &Call{ID: requestID(last(info.Header, "x-request-id")), Path: GRPC, Action: policy.Invoke, From: peerAddress(ctx)}
+	if _, err := g.identify(ctx, credentialsOf(ctx, info.Header)); err != nil && !(anonymous(err) && g.offer.Load().opens("")) {
+		c := &Call{ID: requestID(last(info.Header, "x-request-id")), Path: GRPC, Action: policy.Invoke, From: peerAddress(ctx), offer: g.offer.Load()}
 		c.asks = info.FullMethodName != oippb.GRPCInferenceService_ModelInfer_FullMethodName && info.FullMethodName != oippb.GRPCInferenceService_ModelStreamInfer_FullMethodName
 		if failed := g.write(ctx, c, err); failed != nil {
 			err = failed
@@ -113,7 +113,7 @@ func (s *rpc) call(ctx context.Context, action policy.Action, model, version str
 func (s *rpc) finish(ctx context.Context, c *Call, err error) error {
 	h := http.Header{}
 	if len(c.Limits.States) > 0 {
-		s.g.cfg.Headers.Write(h, c.Limits)
+		c.offer.terms.Headers.Write(h, c.Limits)
 	}
 	md := metadata.Pairs("x-request-id", c.ID)
 	for name, values := range h {

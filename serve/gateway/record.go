@@ -17,6 +17,8 @@ var record = &Guard{
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
 			began := time.Now()
+			c.offer = g.hold()
+			defer c.offer.release()
 			ctx, cancel := context.WithTimeout(ctx, c.deadline())
 			defer cancel()
 			a, err := g.inRoom(ctx, c, next)
@@ -32,11 +34,11 @@ var record = &Guard{
 // inRoom answers the call if there is a place for it.
 func (g *Gateway) inRoom(ctx context.Context, c *Call, next Infer) (a *oip.Response, err error) {
 	select {
-	case g.room <- struct{}{}:
+	case c.offer.room <- struct{}{}:
 	default:
 		return nil, oip.Errorf(oip.Unavailable, "the server is busy: try again in a moment")
 	}
-	defer func() { <-g.room }()
+	defer func() { <-c.offer.room }()
 	g.cfg.Metrics.begin()
 	defer g.cfg.Metrics.end()
 	defer func() {
@@ -71,7 +73,7 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 			e.Details["left-out"] = fmt.Sprint(left)
 		}
 		err = g.cfg.Record.Enqueue(e) // strangers do not make the disk turn
-	case c.Action != policy.Invoke && err == nil, g.cfg.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
+	case c.Action != policy.Invoke && err == nil, c.offer.terms.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
 		err = g.cfg.Record.Enqueue(e)
 	default:
 		// The client may be gone: the entry is written all the same.

@@ -25,7 +25,7 @@ var refusedExtensions = []string{"systemsharedmemory", "cudasharedmemory", "trac
 func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(Secure(w, r))
-		if g.cfg.Filter {
+		if g.offer.Load().terms.Filter {
 			w.Header().Set("X-XSS-Protection", "1; mode=block")
 		}
 		t := &transport{g: g, w: w, r: r, id: RequestID(r.Context())}
@@ -190,7 +190,7 @@ func (t *transport) hurry(c *Call) {
 // limited tells the client what it has left.
 func (t *transport) limited(c *Call) {
 	if len(c.Limits.States) > 0 {
-		t.g.cfg.Headers.Write(t.w.Header(), c.Limits)
+		c.offer.terms.Headers.Write(t.w.Header(), c.Limits)
 	}
 }
 
