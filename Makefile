@@ -35,5 +35,6 @@ proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	--go_out=serve/oip/oippb --go_opt=paths=source_relative --go-grpc_out=serve/oip/oippb --go-grpc_opt=paths=source_relative inference.proto
 golden: ## rewrite golden files
 	go test . ./report -update
+	go test ./serve -run TestSchema -update
 	go test ./assess -run Probes -update
 	go test ./attack/evasion -run TestPage -update

@@ -47,7 +47,9 @@ type Config struct {
 	// Models are what is served.
 	Models []Model `yaml:"models"`
 
-	dir string // of the file, for relative paths
+	local bool           // whether the origin follows from the address of REST, which a flag may change
+	dir   string         // of the file, for relative paths
+	lines map[string]int // of the file, by the paths of values
 }
 
 // Listen holds the addresses; "off" closes one.
@@ -261,6 +263,10 @@ func ReadConfig(path string) (*Config, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("read configuration %s: %w", path, err)
 	}
+	c.lines = map[string]int{}
+	if err := eachValue(b, func(path string, line int) { c.lines[path] = line }); err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
 	return c, nil
 }
 
@@ -285,6 +291,11 @@ func (c *Config) Check() error {
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		return errors.New("tls: certificate and key go together")
+	}
+	for key, source := range c.secrets() {
+		if err := checkSource(source); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
 	}
 	for key, text := range map[string]string{"limits.principal": c.Limits.Principal, "limits.address": c.Limits.Address, "limits.everyone": c.Limits.Everyone} {
 		if _, err := parseLimits(text); err != nil {
@@ -348,10 +359,18 @@ func (c *Config) defaults() {
 	if c.TLS.Hosts == nil {
 		c.TLS.Hosts = []string{"localhost", "127.0.0.1", "::1"}
 	}
-	if c.Identity.Origin == "" {
+	if c.Identity.Origin == "" || c.local {
+		c.local = true
 		if _, port, err := net.SplitHostPort(c.Listen.REST); err == nil {
 			c.Identity.Origin = "https://localhost:" + port
 		}
+	}
+	if c.Limits.Concurrent == 0 {
+		c.Limits.Concurrent = 256
+	}
+	if c.Audit.Wait == nil {
+		wait := true
+		c.Audit.Wait = &wait
 	}
 	if c.Grace == 0 {
 		c.Grace = 30 * time.Second

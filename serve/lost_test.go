@@ -151,6 +151,9 @@ func TestConfig(t *testing.T) {
 		"models: [{name: a, path: x}]\nlimits: {address: many}":                    "limits.address",
 		"models: [{name: a, path: x, versions: [{version: '1', path: y}]}]":        "beside versions",
 		"models: [{name: a, path: x}]\ndrain: -1s":                                 "negative",
+		"models: [{name: a, path: x}]\nkey: 0123456789abcdef":                      "key: a secret is written as",
+		"models: [{name: a, upstream: https://h/v2/models/a, token: s3cret}]":      "token: a secret is written as",
+		"models: [{name: a, path: x, timeout: -1s}]":                               "negative",
 		"models: [{name: a, path: x}]\nidentity: {issuers: [{uri: https://x}]}":    "uri",
 		"models: [{name: a, path: x, versions: [{version: '1', path: y}], port: 1": "yaml",
 	} {
@@ -160,6 +163,8 @@ func TestConfig(t *testing.T) {
 		}
 		if _, err := ReadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the error tells a secret: %v", err)
 		}
 	}
 }

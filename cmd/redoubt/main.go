@@ -73,6 +73,7 @@ var commands = []func(*app) *cobra.Command{
 	newFalsify,
 	newCertify,
 	newServe,
+	newConfig,
 	newUser,
 	newToken,
 	newPolicy,
