@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify certify peers e2e fuzz proto golden clean
+.PHONY: build demo test lint race bench falsify certify peers clients e2e fuzz proto golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -24,6 +24,8 @@ certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 	go test ./defend/certify -run VNNCOMP -v -seconds 60 -timeout 4h
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
+clients: runtime ## the Python clients of Triton and KServe against the gateway
+	go run ./bench/clients -redoubt $(REDOUBT)
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
