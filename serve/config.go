@@ -39,6 +39,7 @@ type Config struct {
 	Limits   Limits   `yaml:"limits"`
 	Audit    Audit    `yaml:"audit"`
 	Headers  Headers  `yaml:"headers"`
+	Tracing  Tracing  `yaml:"tracing"`
 	// Drain is how long the server goes on taking calls after it has said that it
 	// is not ready, so that load balancers notice; 0 by default. Grace is how long
 	// calls under way may take after that; 30s by default.
@@ -165,6 +166,19 @@ type Audit struct {
 type Headers struct {
 	XRateLimit bool `yaml:"x_ratelimit"`
 	XSSFilter  bool `yaml:"xss_filter"`
+}
+
+// Tracing says where traces of calls are sent: nowhere by default.
+type Tracing struct {
+	// Endpoint takes OTLP over HTTP, such as https://collector.example/v1/traces. In
+	// the clear only on this machine.
+	Endpoint string `yaml:"endpoint"`
+	// Sample is the share of calls that are traced, from 0 to 1; 0.01 by default.
+	Sample float64 `yaml:"sample"`
+	// Token is a secret sent as a bearer token, CA a PEM file of the collector's
+	// authority, if it has one of its own.
+	Token string `yaml:"token"`
+	CA    string `yaml:"ca"`
 }
 
 // Model is one served model.
@@ -302,6 +316,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
+	if err := c.Tracing.check(); err != nil {
+		return fmt.Errorf("tracing: %w", err)
+	}
 	if c.Drain < 0 || c.Grace < 0 {
 		return errors.New("drain, grace: a time cannot be negative")
 	}
@@ -371,6 +388,9 @@ func (c *Config) defaults() {
 	if c.Audit.Wait == nil {
 		wait := true
 		c.Audit.Wait = &wait
+	}
+	if c.Tracing.Endpoint != "" && c.Tracing.Sample == 0 {
+		c.Tracing.Sample = 0.01
 	}
 	if c.Grace == 0 {
 		c.Grace = 30 * time.Second

@@ -23,7 +23,8 @@ import (
 // a whole, or not at all. Calls under way end as they began; engines of versions
 // that did not change stay open, and those that are offered no more are closed
 // when the last call that uses them has ended. What cannot change while the
-// server runs must be as it was: data, listeners, store, key, identity, Redis.
+// server runs must be as it was: data, listeners, store, key, identity,
+// tracing, Redis.
 //
 // It is recorded before it takes place, and a failure with its reason: the
 // server then goes on as it was.
@@ -145,6 +146,7 @@ func (s *Server) alterable(next *Config) error {
 		{"store", s.cfg.Store, next.Store},
 		{"key", s.cfg.Key, next.Key},
 		{"identity", s.cfg.Identity, next.Identity},
+		{"tracing", s.cfg.Tracing, next.Tracing},
 		{"limits.redis", s.cfg.Limits.Redis, next.Limits.Redis},
 		{"limits.nodes", s.cfg.Limits.Nodes, next.Limits.Nodes},
 	} {

@@ -33,7 +33,7 @@ func (c *Config) secret(key, source string) (string, error) {
 
 // secrets are the sources of all secrets that are named, by key.
 func (c *Config) secrets() map[string]string {
-	all := map[string]string{"key": c.Key, "identity.jwt_key": c.Identity.JWTKey, "limits.redis": c.Limits.Redis}
+	all := map[string]string{"key": c.Key, "identity.jwt_key": c.Identity.JWTKey, "limits.redis": c.Limits.Redis, "tracing.token": c.Tracing.Token}
 	if !strings.HasPrefix(c.Store, "sqlite:") {
 		all["store"] = c.Store
 	}

@@ -29,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -72,6 +73,7 @@ type Server struct {
 	who     *identity.Service
 	rules   *policy.Engine
 	keeper  *admin.Keeper
+	traces  *sdk.TracerProvider // nil where calls are not traced
 	gateway *gateway.Gateway
 	close   []func() error // in the order of opening
 
@@ -165,9 +167,13 @@ func (s *Server) openGateway(ctx context.Context) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	tracer, err := s.tracer(ctx)
+	if err != nil {
+		return err
+	}
 	if s.gateway, err = gateway.New(gateway.Config{
 		Identity: s.who, Policy: s.rules, Limits: taker, Record: s.log,
-		Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Logger: s.opt.Logger,
+		Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Tracer: tracer, Logger: s.opt.Logger,
 	}); err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
 	"github.com/redoubt-ml/redoubt/serve/limit"
@@ -62,7 +64,9 @@ type Config struct {
 	Version string
 	// Metrics counts; nil for nobody.
 	Metrics *Metrics
-	Logger  *slog.Logger
+	// Tracer has a span for each call; nil for none.
+	Tracer trace.Tracer
+	Logger *slog.Logger
 }
 
 // Terms are what holds for all models, and may change while calls go on.
@@ -118,7 +122,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.offer.Store(nothing)
 	g.enter = func(next Infer) Infer { return g.wrap(next, func(guard *Guard) bool { return !guard.Body }) }
-	g.infer = g.enter(g.wrap(answer, func(guard *Guard) bool { return guard.Body }))
+	g.infer = g.enter(g.wrap(g.answer, func(guard *Guard) bool { return guard.Body }))
 	g.ready.Store(true)
 	return g, nil
 }
@@ -142,6 +146,10 @@ type Call struct {
 	Model, Version string
 	From           netip.Addr
 	Credentials    identity.Credentials
+	// Traceparent is the trace that the client began, as the W3C writes it; "" for
+	// none. It is believed
+	// only to name the trace.
+	Traceparent string
 
 	// Served is what the gateway has by that name; nil if nothing.
 	Served *Served
@@ -218,8 +226,8 @@ func (g *Gateway) wrap(next Infer, wanted func(*Guard) bool) Infer {
 	return next
 }
 
-// answer is the end of the way.
-func answer(ctx context.Context, c *Call) (*oip.Response, error) {
+// ask asks the model.
+func ask(ctx context.Context, c *Call) (*oip.Response, error) {
 	a, err := c.Served.Engine.Infer(ctx, c.Request)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func (s *rpc) call(ctx context.Context, action policy.Action, model, version str
 	md, _ := metadata.FromIncomingContext(ctx)
 	return &Call{
 		ID: requestID(last(md, "x-request-id")), Path: GRPC, Action: action, Model: model, Version: version,
-		From: peerAddress(ctx), Credentials: credentialsOf(ctx, md),
+		From: peerAddress(ctx), Credentials: credentialsOf(ctx, md), Traceparent: one(md.Get("traceparent")),
 	}
 }
 

@@ -21,10 +21,12 @@ var record = &Guard{
 			defer c.offer.release()
 			ctx, cancel := context.WithTimeout(ctx, c.deadline())
 			defer cancel()
+			ctx, span := g.begin(ctx, c)
 			a, err := g.inRoom(ctx, c, next)
 			if failed := g.write(ctx, c, err); failed != nil {
 				a, err = nil, failed
 			}
+			c.end(span, err)
 			g.cfg.Metrics.observe(c, err, time.Since(began))
 			return a, err
 		}
@@ -61,7 +63,7 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 		e.Outcome, e.Reason = outcome(err)
 	}
 	if e.Outcome == redoubt.Failed {
-		g.cfg.Logger.Error("a call failed", "request", c.ID, "model", c.Model, "error", err.Error())
+		g.logger(ctx, c).Error("a call failed", "model", c.Model, "error", err.Error())
 	}
 	switch {
 	case c.Principal.ID == "" && err != nil:
@@ -81,7 +83,7 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	}
 	if err != nil {
 		g.cfg.Metrics.unrecorded.Inc()
-		g.cfg.Logger.Error("a call cannot be recorded, and is refused", "request", c.ID, "error", err.Error())
+		g.logger(ctx, c).Error("a call cannot be recorded, and is refused", "error", err.Error())
 		return &oip.Error{Code: oip.Unavailable, Message: "the call cannot be recorded, so it is refused: tell the operator", Err: err}
 	}
 	return nil

@@ -152,6 +152,7 @@ func (t *transport) call(path Path, action policy.Action) *Call {
 		ID: t.id, Path: path, Action: action, Model: t.model, Version: t.version,
 		From:        addressOf(t.r.RemoteAddr),
 		Credentials: Credentials(t.r),
+		Traceparent: one(t.r.Header.Values("Traceparent")),
 	}
 }
 
