@@ -72,7 +72,7 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 // Discovery of OpenID Connect issuers, and their code flow (serve/identity).
 require github.com/coreos/go-oidc/v3 v3.21.0
 
-// Passwords: argon2id (serve/identity).
+// Passwords: argon2id (serve/identity). Certificates by ACME (serve).
 require golang.org/x/crypto v0.58.0
 
 // Passwords and names are compared in one normal form (serve/identity).
@@ -89,6 +89,9 @@ require github.com/prometheus/client_golang v1.25.0
 
 // The code flow of single sign-on (serve/identity).
 require golang.org/x/oauth2 v0.37.0
+
+// Tests only (serve): a name server for Pebble, which checks names as ACME does.
+require golang.org/x/net v0.61.0
 
 // Traces of calls (serve, serve/gateway, serve/engine): W3C trace context and the
 // attributes of spans.
@@ -151,7 +154,6 @@ require (
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.42.0 // indirect
-	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect

@@ -48,9 +48,9 @@ type Config struct {
 	// Models are what is served.
 	Models []Model `yaml:"models"`
 
-	local bool           // whether the origin follows from the address of REST, which a flag may change
-	dir   string         // of the file, for relative paths
-	lines map[string]int // of the file, by the paths of values
+	origin string         // that follows from the address of REST, which a flag may change
+	dir    string         // of the file, for relative paths
+	lines  map[string]int // of the file, by the paths of values
 }
 
 // Listen holds the addresses; "off" closes one.
@@ -77,6 +77,21 @@ type TLS struct {
 	// Clients is a PEM file of authorities whose client certificates are taken;
 	// none by default.
 	Clients string `yaml:"clients"`
+	// ACME has an authority issue the certificate.
+	ACME ACME `yaml:"acme"`
+}
+
+// ACME says who issues certificates (RFC 8555). Naming hosts accepts the terms of
+// that authority. It must reach the REST listener as port 443 of each host.
+type ACME struct {
+	// Hosts are the full names that certificates are for.
+	Hosts []string `yaml:"hosts"`
+	// Email is where the authority writes to.
+	Email string `yaml:"email"`
+	// Directory is the authority's address; that of Let's Encrypt by default. CA is
+	// a PEM file of the authority of that address, if it has one of its own.
+	Directory string `yaml:"directory"`
+	CA        string `yaml:"ca"`
 }
 
 // Identity says who is believed beside our own accounts.
@@ -303,8 +318,8 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %q is not of the form HOST:PORT: write one, or \"off\"", key, address)
 		}
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		return errors.New("tls: certificate and key go together")
+	if err := c.TLS.check(); err != nil {
+		return fmt.Errorf("tls: %w", err)
 	}
 	for key, source := range c.secrets() {
 		if err := checkSource(source); err != nil {
@@ -373,13 +388,13 @@ func (c *Config) defaults() {
 	set(&c.Listen.GRPC, "127.0.0.1:8444")
 	set(&c.Listen.Admin, "127.0.0.1:8445")
 	set(&c.Limits.Address, "600/minute")
-	if c.TLS.Hosts == nil {
+	if c.TLS.Hosts == nil && len(c.TLS.ACME.Hosts) == 0 {
 		c.TLS.Hosts = []string{"localhost", "127.0.0.1", "::1"}
 	}
-	if c.Identity.Origin == "" || c.local {
-		c.local = true
+	if c.Identity.Origin == "" || c.Identity.Origin == c.origin {
 		if _, port, err := net.SplitHostPort(c.Listen.REST); err == nil {
-			c.Identity.Origin = "https://localhost:" + port
+			c.origin = "https://localhost:" + port
+			c.Identity.Origin = c.origin
 		}
 	}
 	if c.Limits.Concurrent == 0 {

@@ -79,7 +79,7 @@ func (c *Config) Try(ctx context.Context, rt *ort.Runtime) error {
 		}
 	}
 	if c.TLS.Certificate != "" {
-		if _, err := c.security(); err != nil {
+		if _, err := (&Server{}).secure(c); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func (s *Server) prepare(ctx context.Context, cfg *Config) (p *plan, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if p.security, err = cfg.security(); err != nil {
+	if p.security, err = s.secure(cfg); err != nil {
 		return nil, err
 	}
 	models, err := s.openModels(ctx, p)
@@ -146,6 +146,7 @@ func (s *Server) alterable(next *Config) error {
 		{"store", s.cfg.Store, next.Store},
 		{"key", s.cfg.Key, next.Key},
 		{"identity", s.cfg.Identity, next.Identity},
+		{"tls.acme", s.cfg.TLS.ACME, next.TLS.ACME},
 		{"tracing", s.cfg.Tracing, next.Tracing},
 		{"limits.redis", s.cfg.Limits.Redis, next.Limits.Redis},
 		{"limits.nodes", s.cfg.Limits.Nodes, next.Limits.Nodes},

@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/crypto/acme/autocert"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -67,6 +68,8 @@ type Server struct {
 	settled  <-chan struct{} // closed when what was offered before is closed
 	retiring sync.WaitGroup
 	ending   chan struct{}
+
+	issuer *autocert.Manager // nil without ACME
 
 	db      *store.DB
 	log     *audit.Log
@@ -178,6 +181,9 @@ func (s *Server) openGateway(ctx context.Context) error {
 		return err
 	}
 	s.admin = &http.Server{Handler: s.adminHandler(registry), ReadHeaderTimeout: headerTime}
+	if err := s.openIssuer(); err != nil {
+		return err
+	}
 	p, err := s.prepare(ctx, s.cfg)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -49,15 +50,18 @@ func (s *Server) tracer(ctx context.Context) (trace.Tracer, error) {
 	if t.Endpoint == "" {
 		return nil, nil
 	}
-	security, err := s.cfg.clientTLS(t.CA, "", "")
-	if err != nil {
-		return nil, fmt.Errorf("tracing: %w", err)
-	}
 	token, err := s.cfg.secret("tracing.token", t.Token)
 	if err != nil {
 		return nil, err
 	}
-	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(t.Endpoint), otlptracehttp.WithTLSClientConfig(security)}
+	options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(t.Endpoint)}
+	if strings.HasPrefix(t.Endpoint, "https:") {
+		security, err := s.cfg.clientTLS(t.CA, "", "")
+		if err != nil {
+			return nil, fmt.Errorf("tracing: %w", err)
+		}
+		options = append(options, otlptracehttp.WithTLSClientConfig(security))
+	}
 	if token != "" {
 		options = append(options, otlptracehttp.WithHeaders(map[string]string{"Authorization": "Bearer " + token}))
 	}

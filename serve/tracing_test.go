@@ -27,18 +27,18 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 )
 
-// sink is a collector of traces: it takes OTLP over HTTPS from those with its
-// token.
+// sink is a collector of traces: it takes OTLP from those with its token, over
+// HTTPS or in the clear.
 type sink struct {
 	address, ca string
 	mu          sync.Mutex
 	spans       []*traces.Span
 }
 
-func collect(t *testing.T) *sink {
+func collect(t *testing.T, plain bool) *sink {
 	t.Helper()
 	s := &sink{}
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer t0ken" || r.URL.Path != "/v1/traces" {
 			w.WriteHeader(http.StatusForbidden)
 			return
@@ -69,13 +69,19 @@ func collect(t *testing.T) *sink {
 			}
 		}
 	}))
+	t.Setenv("COLLECTOR", "t0ken")
 	t.Cleanup(srv.Close)
+	if plain {
+		srv.Start()
+		s.address = srv.URL + "/v1/traces"
+		return s
+	}
+	srv.StartTLS()
 	s.address, s.ca = srv.URL+"/v1/traces", filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
 	if err := os.WriteFile(s.ca, block, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("COLLECTOR", "t0ken")
 	return s
 }
 
@@ -109,7 +115,7 @@ const (
 func TestTrace(t *testing.T) {
 	for _, scheme := range []string{"rest", "grpc"} {
 		t.Run(scheme, func(t *testing.T) {
-			s := collect(t)
+			s := collect(t, false)
 			behind, token := started(t, s.to(1))
 			t.Setenv("BEHIND", token)
 			address := "https://" + behind.Address("rest") + "/v2/models/simple"
@@ -183,7 +189,7 @@ func attributes(s *traces.Span) map[string]string {
 // Which calls are traced is the server's to decide: a client cannot have all of
 // its own kept, neither by its flag nor by the id of its trace.
 func TestTracesAreSampled(t *testing.T) {
-	s := collect(t)
+	s := collect(t, true)
 	srv, token := started(t, s.to(0.2))
 	c := callerOf(t, srv, token)
 	const calls = 400
@@ -200,7 +206,7 @@ func TestTracesAreSampled(t *testing.T) {
 // A line of the log names the request and the trace, and a collector that is lost
 // costs no call.
 func TestLogNamesTheTrace(t *testing.T) {
-	s := collect(t)
+	s := collect(t, false)
 	t.Setenv("COLLECTOR", "wrong")
 	var text bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&text, nil))

@@ -156,7 +156,11 @@ func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) e
 	if at := s.Address("admin"); at != "" {
 		fmt.Fprintf(w, "  metrics      http://%s/metrics\n", at)
 	}
-	fmt.Fprintf(w, "  certificate  %s\n  fingerprint  SHA-256 %s\n", s.Certificate().File(), s.Certificate().Fingerprint())
+	if c := s.Certificate(); c != nil {
+		fmt.Fprintf(w, "  certificate  %s\n  fingerprint  SHA-256 %s\n", c.File(), c.Fingerprint())
+	} else {
+		fmt.Fprintf(w, "  certificate  issued by ACME for %s\n", strings.Join(cfg.TLS.ACME.Hosts, ", "))
+	}
 	if link != "" {
 		fmt.Fprintf(w, "\nNobody can administer yet. Set up sign-in at this address, which works once:\n  %s\n", link)
 	}

@@ -78,11 +78,18 @@ func (c *Certificate) Fingerprint() string {
 // exchange preferred, and client certificates checked against clients where it
 // is not nil. A client without one is let through to show other credentials.
 func (c *Certificate) Config(clients *x509.CertPool) *tls.Config {
+	config := ListenerTLS(clients)
+	config.Certificates = []tls.Certificate{c.pair}
+	return config
+}
+
+// ListenerTLS is [Certificate.Config] without a certificate, for those that have
+// theirs from elsewhere.
+func ListenerTLS(clients *x509.CertPool) *tls.Config {
 	config := &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
 		NextProtos:       []string{"h2", "http/1.1"},
-		Certificates:     []tls.Certificate{c.pair},
 	}
 	if clients != nil {
 		config.ClientCAs, config.ClientAuth = clients, tls.VerifyClientCertIfGiven
