@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify certify peers e2e fuzz proto golden clean
+.PHONY: build demo test lint race bench falsify certify peers clients e2e fuzz proto golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -24,6 +24,8 @@ certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 	go test ./defend/certify -run VNNCOMP -v -seconds 60 -timeout 4h
 peers: build ## the Python attack libraries on the same job
 	bench/peers/run.sh
+clients: runtime ## the Python clients of Triton and KServe against the gateway
+	go run ./bench/clients -redoubt $(REDOUBT)
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
@@ -35,5 +37,6 @@ proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	--go_out=serve/oip/oippb --go_opt=paths=source_relative --go-grpc_out=serve/oip/oippb --go-grpc_opt=paths=source_relative inference.proto
 golden: ## rewrite golden files
 	go test . ./report -update
+	go test ./serve -run TestSchema -update
 	go test ./assess -run Probes -update
 	go test ./attack/evasion -run TestPage -update

@@ -17,13 +17,13 @@ import (
 
 const secretPhrase = "correct horse battery staple, twice over"
 
-var operator = redoubt.Principal{ID: "local:0", Roles: []string{"security_admin"}, Method: "socket"}
+var socketUser = redoubt.Principal{ID: "local:0", Roles: []string{"security_admin"}, Method: "socket"}
 
 // person enrols somebody, with one-time codes or without, and returns the account
 // and the session's cookie.
 func person(t *testing.T, s *Server, name, role string, second bool) (identity.Account, string) {
 	t.Helper()
-	a, secret, err := s.Identity().CreatePerson(t.Context(), operator, name, nil, nil)
+	a, secret, err := s.Identity().CreatePerson(t.Context(), socketUser, name, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func person(t *testing.T, s *Server, name, role string, second bool) (identity.A
 	}
 	cookie, _, err := s.Identity().EnrolPassword(t.Context(), secret, secretPhrase, flow, code, from)
 	if err == nil {
-		err = s.Identity().SetAccount(t.Context(), operator, a.ID, []string{role}, nil, false)
+		err = s.Identity().SetAccount(t.Context(), socketUser, a.ID, []string{role}, nil, false)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -117,12 +117,12 @@ func TestOperations(t *testing.T) {
 	cookie('A', "auditor-two", "auditor", true)
 	cookie('s', "administrator", "security_admin", false)
 	boss := cookie('S', "administrator-two", "security_admin", true)
-	robot, err := s.Identity().CreateService(t.Context(), operator, "robot", []string{"security_admin"}, nil)
+	robot, err := s.Identity().CreateService(t.Context(), socketUser, "robot", []string{"security_admin"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for letter, token := range map[rune]identity.Token{'m': {Account: robot.ID, Name: "m"}, 't': {Account: boss.ID, Name: "t", Scopes: []string{"model:*:*"}}} {
-		_, secret, err := s.Identity().CreateToken(t.Context(), operator, token)
+		_, secret, err := s.Identity().CreateToken(t.Context(), socketUser, token)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -180,7 +180,7 @@ func TestOthersThings(t *testing.T) {
 	s, _ := started(t, nil)
 	ann, session := person(t, s, "ann", "model_user", true)
 	bob, _ := person(t, s, "bob", "model_user", false)
-	his, _, err := s.Identity().CreateToken(t.Context(), operator, identity.Token{Account: bob.ID, Name: "his"})
+	his, _, err := s.Identity().CreateToken(t.Context(), socketUser, identity.Token{Account: bob.ID, Name: "his"})
 	if err != nil {
 		t.Fatal(err)
 	}

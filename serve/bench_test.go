@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -60,6 +61,12 @@ const simpleBody = `{"inputs":[{"name":"INPUT0","shape":[1,16],"datatype":"INT32
 // the token of that account.
 func started(t testing.TB, change func(*Config)) (*Server, string) {
 	t.Helper()
+	return startedWith(t, nil, change)
+}
+
+// startedWith is started with a logger.
+func startedWith(t testing.TB, logger *slog.Logger, change func(*Config)) (*Server, string) {
+	t.Helper()
 	wait := true
 	cfg := &Config{
 		Data: t.TempDir(), Listen: Listen{REST: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"},
@@ -69,7 +76,7 @@ func started(t testing.TB, change func(*Config)) (*Server, string) {
 	if change != nil {
 		change(cfg)
 	}
-	s, err := start(t, cfg)
+	s, err := startLogging(t, logger, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,19 +85,27 @@ func started(t testing.TB, change func(*Config)) (*Server, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, token, err := s.Identity().CreateToken(t.Context(), by, identity.Token{Account: a.ID, Name: "t", Scopes: []string{"model:simple:invoke"}})
+	return s, tokenOf(t, s, a.ID, "model:simple:invoke")
+}
+
+// tokenOf is a token of an account, bounded by scopes if there are any.
+func tokenOf(t testing.TB, s *Server, account string, scopes ...string) string {
+	t.Helper()
+	_, token, err := s.Identity().CreateToken(t.Context(), redoubt.Principal{ID: "local:0"}, identity.Token{Account: account, Name: "t", Scopes: scopes})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, token
+	return token
 }
 
 // start starts a server that ends with the test.
-func start(t testing.TB, cfg *Config) (*Server, error) {
+func start(t testing.TB, cfg *Config) (*Server, error) { return startLogging(t, nil, cfg) }
+
+func startLogging(t testing.TB, logger *slog.Logger, cfg *Config) (*Server, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	s, err := Start(t.Context(), cfg, Options{Runtime: orttest.Runtime(t)})
+	s, err := Start(t.Context(), cfg, Options{Runtime: orttest.Runtime(t), Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -140,6 +155,12 @@ func BenchmarkGuards(b *testing.B) {
 		s, token := started(b, func(c *Config) { c.Audit.Wait = &wait })
 		b.Run(fmt.Sprintf("gateway/wait=%v", wait), func(b *testing.B) { serveAll(b, s.gateway.Handler(), token) })
 	}
+	s, token := started(b, func(c *Config) {
+		wait := false
+		c.Audit.Wait = &wait
+		c.Tracing = Tracing{Endpoint: "http://127.0.0.1:1/v1/traces"} // a hundredth of the calls
+	})
+	b.Run("gateway/wait=false/traced", func(b *testing.B) { serveAll(b, s.gateway.Handler(), token) })
 	b.Run("bare", func(b *testing.B) { serveAll(b, bare(b), "") })
 }
 

@@ -39,6 +39,7 @@ type Config struct {
 	Limits   Limits   `yaml:"limits"`
 	Audit    Audit    `yaml:"audit"`
 	Headers  Headers  `yaml:"headers"`
+	Tracing  Tracing  `yaml:"tracing"`
 	// Drain is how long the server goes on taking calls after it has said that it
 	// is not ready, so that load balancers notice; 0 by default. Grace is how long
 	// calls under way may take after that; 30s by default.
@@ -47,7 +48,9 @@ type Config struct {
 	// Models are what is served.
 	Models []Model `yaml:"models"`
 
-	dir string // of the file, for relative paths
+	origin string         // that follows from the address of REST, which a flag may change
+	dir    string         // of the file, for relative paths
+	lines  map[string]int // of the file, by the paths of values
 }
 
 // Listen holds the addresses; "off" closes one.
@@ -74,6 +77,21 @@ type TLS struct {
 	// Clients is a PEM file of authorities whose client certificates are taken;
 	// none by default.
 	Clients string `yaml:"clients"`
+	// ACME has an authority issue the certificate.
+	ACME ACME `yaml:"acme"`
+}
+
+// ACME says who issues certificates (RFC 8555). Naming hosts accepts the terms of
+// that authority. It must reach the REST listener as port 443 of each host.
+type ACME struct {
+	// Hosts are the full names that certificates are for.
+	Hosts []string `yaml:"hosts"`
+	// Email is where the authority writes to.
+	Email string `yaml:"email"`
+	// Directory is the authority's address; that of Let's Encrypt by default. CA is
+	// a PEM file of the authority of that address, if it has one of its own.
+	Directory string `yaml:"directory"`
+	CA        string `yaml:"ca"`
 }
 
 // Identity says who is believed beside our own accounts.
@@ -173,6 +191,19 @@ type Headers struct {
 	XSSFilter  bool `yaml:"xss_filter"`
 }
 
+// Tracing says where traces of calls are sent: nowhere by default.
+type Tracing struct {
+	// Endpoint takes OTLP over HTTP, such as https://collector.example/v1/traces. In
+	// the clear only on this machine.
+	Endpoint string `yaml:"endpoint"`
+	// Sample is the share of calls that are traced, from 0 to 1; 0.01 by default.
+	Sample float64 `yaml:"sample"`
+	// Token is a secret sent as a bearer token, CA a PEM file of the collector's
+	// authority, if it has one of its own.
+	Token string `yaml:"token"`
+	CA    string `yaml:"ca"`
+}
+
 // Model is one served model.
 type Model struct {
 	Name string `yaml:"name"`
@@ -186,6 +217,8 @@ type Model struct {
 	Stage     string   `yaml:"stage"`
 	Owner     string   `yaml:"owner"`
 	Sensitive bool     `yaml:"sensitive"`
+	// Open lets anybody call it, without an account.
+	Open bool `yaml:"open"`
 	// Clearance is the most that any caller sees of the answers: "label",
 	// "top=3 round=2", "noise=0.01".
 	Clearance string `yaml:"clearance"`
@@ -267,6 +300,10 @@ func ReadConfig(path string) (*Config, error) {
 	if err := c.Check(); err != nil {
 		return nil, fmt.Errorf("read configuration %s: %w", path, err)
 	}
+	c.lines = map[string]int{}
+	if err := eachValue(b, func(path string, line int) { c.lines[path] = line }); err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", path, err)
+	}
 	return c, nil
 }
 
@@ -289,13 +326,21 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %q is not of the form HOST:PORT: write one, or \"off\"", key, address)
 		}
 	}
-	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
-		return errors.New("tls: certificate and key go together")
+	if err := c.TLS.check(); err != nil {
+		return fmt.Errorf("tls: %w", err)
+	}
+	for key, source := range c.secrets() {
+		if err := checkSource(source); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
 	}
 	for key, text := range map[string]string{"limits.principal": c.Limits.Principal, "limits.address": c.Limits.Address, "limits.everyone": c.Limits.Everyone} {
 		if _, err := parseLimits(text); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+	}
+	if err := c.Tracing.check(); err != nil {
+		return fmt.Errorf("tracing: %w", err)
 	}
 	if l := &c.Limits; min(c.Drain, c.Grace, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
 		return errors.New("drain, grace, header_time, body_time, answer_time: a time cannot be negative")
@@ -351,12 +396,13 @@ func (c *Config) defaults() {
 	set(&c.Listen.GRPC, "127.0.0.1:8444")
 	set(&c.Listen.Admin, "127.0.0.1:8445")
 	set(&c.Limits.Address, "600/minute")
-	if c.TLS.Hosts == nil {
+	if c.TLS.Hosts == nil && len(c.TLS.ACME.Hosts) == 0 {
 		c.TLS.Hosts = []string{"localhost", "127.0.0.1", "::1"}
 	}
-	if c.Identity.Origin == "" {
+	if c.Identity.Origin == "" || c.Identity.Origin == c.origin {
 		if _, port, err := net.SplitHostPort(c.Listen.REST); err == nil {
-			c.Identity.Origin = "https://localhost:" + port
+			c.origin = "https://localhost:" + port
+			c.Identity.Origin = c.origin
 		}
 	}
 	for _, t := range []struct {
@@ -370,8 +416,24 @@ func (c *Config) defaults() {
 			*t.to = t.value
 		}
 	}
+	if c.Limits.Concurrent == 0 {
+		c.Limits.Concurrent = 256
+	}
+	if c.Audit.Wait == nil {
+		wait := true
+		c.Audit.Wait = &wait
+	}
+	if c.Tracing.Endpoint != "" && c.Tracing.Sample == 0 {
+		c.Tracing.Sample = 0.01
+	}
 	for i := range c.Models {
 		m := &c.Models[i]
+		if m.MaxBody == 0 {
+			m.MaxBody = 10 << 20
+		}
+		if m.Timeout == 0 {
+			m.Timeout = 30 * time.Second
+		}
 		if m.Versions == nil {
 			m.Versions = []Version{{Version: "1", Path: m.Path, Upstream: m.Upstream}}
 		}
@@ -394,6 +456,12 @@ func (m *Model) check() error {
 		if err != nil || u.Host == "" || u.User != nil {
 			return fmt.Errorf("upstream %q is not of the form https://HOST[:PORT][/v2/models/NAME], http, grpc or grpcs", v.Upstream)
 		}
+	}
+	if m.Open && m.Sensitive {
+		return errors.New("it is both open and sensitive")
+	}
+	if m.MaxBody < 0 || m.Timeout < 0 {
+		return errors.New("max_body, timeout: a bound cannot be negative")
 	}
 	if m.Clearance != "" {
 		if _, err := policy.ParseClearance(m.Clearance); err != nil {

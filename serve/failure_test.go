@@ -270,10 +270,10 @@ func TestLogLost(t *testing.T) {
 	}
 	eventually(t, "refusals", func() bool { return refused.Load() > 20 })
 	during := given()
-	if _, err := s.Identity().CreateService(t.Context(), operator, "unrecorded", nil, nil); err == nil {
+	if _, err := s.Identity().CreateService(t.Context(), socketUser, "unrecorded", nil, nil); err == nil {
 		t.Error("an account was made without a record")
 	}
-	if _, _, err := s.Identity().CreateToken(t.Context(), operator, identity.Token{Account: s.Identity().Tokens("")[0].Account, Name: "unrecorded"}); err == nil {
+	if _, _, err := s.Identity().CreateToken(t.Context(), socketUser, identity.Token{Account: s.Identity().Tokens("")[0].Account, Name: "unrecorded"}); err == nil {
 		t.Error("a token was made without a record")
 	}
 	if n := refused.Load(); n == 0 || given() != during {
@@ -287,7 +287,7 @@ func TestLogLost(t *testing.T) {
 	}
 	eventually(t, "answers again", func() bool { return given() > during+20 })
 	eventually(t, "administration again", func() bool {
-		_, err := s.Identity().CreateService(t.Context(), operator, "recorded", nil, nil)
+		_, err := s.Identity().CreateService(t.Context(), socketUser, "recorded", nil, nil)
 		return err == nil
 	})
 	close(done)
@@ -355,14 +355,14 @@ func TestDatabaseLocked(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	began := time.Now()
-	if _, err := s.Identity().CreateService(ctx, operator, "late", nil, nil); err == nil || time.Since(began) > 8*time.Second {
+	if _, err := s.Identity().CreateService(ctx, socketUser, "late", nil, nil); err == nil || time.Since(began) > 8*time.Second {
 		t.Errorf("a change while the database is locked: %v after %v", err, time.Since(began))
 	}
 	if _, err := lock.ExecContext(t.Context(), "ROLLBACK"); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "changes to be possible again", func() bool {
-		_, err := s.Identity().CreateService(t.Context(), operator, "again", nil, nil)
+		_, err := s.Identity().CreateService(t.Context(), socketUser, "again", nil, nil)
 		return err == nil
 	})
 }

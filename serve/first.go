@@ -2,8 +2,6 @@ package serve
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"slices"
 
 	"github.com/redoubt-ml/redoubt"
@@ -16,7 +14,7 @@ const administrator = "admin"
 // sign-in, once and within three days; "" when somebody already can administer.
 // Every call before that makes the address of the one before worthless.
 func (s *Server) FirstAdministrator(ctx context.Context) (string, error) {
-	by := redoubt.Principal{ID: fmt.Sprintf("local:%d", os.Geteuid()), Method: "socket"}
+	by := redoubt.Principal{ID: operator(), Method: "socket"}
 	there := ""
 	for _, a := range s.who.Accounts() {
 		if !a.Disabled && a.SecondFactor && slices.Contains(a.Roles, "security_admin") {

@@ -1,10 +1,8 @@
 package serve
 
 import (
-	"crypto/tls"
 	"fmt"
 
-	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/identity"
 )
 
@@ -51,23 +49,4 @@ func (c *Config) issuer(i Issuer) (identity.Issuer, error) {
 		out.TLS, err = c.clientTLS(i.CA, "", "")
 	}
 	return out, err
-}
-
-// security is the TLS of our own listeners.
-func (s *Server) security() (*tls.Config, error) {
-	c := s.cfg
-	var err error
-	if c.TLS.Certificate != "" {
-		s.cert, err = gateway.LoadCertificate(c.path(c.TLS.Certificate), c.path(c.TLS.Key))
-	} else {
-		s.cert, err = gateway.OwnCertificate(c.Data, c.TLS.Hosts)
-	}
-	if err != nil {
-		return nil, err
-	}
-	clients, err := c.authorities(c.TLS.Clients)
-	if err != nil {
-		return nil, fmt.Errorf("tls.clients: %w", err)
-	}
-	return s.cert.Config(clients), nil
 }

@@ -140,19 +140,28 @@ func TestConfig(t *testing.T) {
 		"":                    "models",
 		"modles: []":          "modles",
 		"models: [{name: a}]": "path or an upstream",
-		"models: [{name: a, path: x}, {name: a, path: x}]":                         "taken",
-		"models: [{name: a, path: x, clearance: most}]":                            "clearance",
-		"models: [{name: a, path: x, limits: often}]":                              "limits",
-		"models: [{name: a, path: x, inputs: {x: {pattern: '('}}}]":                "pattern",
-		"models: [{name: a, path: x, inputs: {x: {min: 2, max: 1}}}]":              "min 2",
-		"models: [{name: a, upstream: 'not a url'}]":                               "upstream",
-		"models: [{name: a, path: x}]\nlisten: {rest: here}":                       "listen.rest",
-		"models: [{name: a, path: x}]\ntls: {key: k}":                              "certificate and key",
-		"models: [{name: a, path: x}]\nlimits: {address: many}":                    "limits.address",
-		"models: [{name: a, path: x, versions: [{version: '1', path: y}]}]":        "beside versions",
-		"models: [{name: a, path: x}]\ndrain: -1s":                                 "negative",
-		"models: [{name: a, path: x}]\nidentity: {issuers: [{uri: https://x}]}":    "uri",
-		"models: [{name: a, path: x, versions: [{version: '1', path: y}], port: 1": "yaml",
+		"models: [{name: a, path: x}, {name: a, path: x}]":                          "taken",
+		"models: [{name: a, path: x, clearance: most}]":                             "clearance",
+		"models: [{name: a, path: x, limits: often}]":                               "limits",
+		"models: [{name: a, path: x, inputs: {x: {pattern: '('}}}]":                 "pattern",
+		"models: [{name: a, path: x, inputs: {x: {min: 2, max: 1}}}]":               "min 2",
+		"models: [{name: a, upstream: 'not a url'}]":                                "upstream",
+		"models: [{name: a, path: x}]\nlisten: {rest: here}":                        "listen.rest",
+		"models: [{name: a, path: x}]\ntls: {key: k}":                               "certificate and key",
+		"models: [{name: a, path: x}]\nlimits: {address: many}":                     "limits.address",
+		"models: [{name: a, path: x, versions: [{version: '1', path: y}]}]":         "beside versions",
+		"models: [{name: a, path: x}]\ndrain: -1s":                                  "negative",
+		"models: [{name: a, path: x}]\ntracing: {sample: 0.5}":                      "tracing: there is no endpoint",
+		"models: [{name: a, path: x}]\ntracing: {endpoint: http://far.example}":     "in the clear",
+		"models: [{name: a, path: x}]\ntracing: {endpoint: https://h, sample: 2}":   "sample is 2",
+		"models: [{name: a, path: x}]\ntls: {acme: {email: a@b.example}}":           "hosts are missing",
+		"models: [{name: a, path: x}]\ntls: {acme: {hosts: [localhost]}}":           "no full name",
+		"models: [{name: a, path: x}]\ntls: {acme: {hosts: [a.b], directory: a.b}}": "directory",
+		"models: [{name: a, path: x}]\nkey: 0123456789abcdef":                       "key: a secret is written as",
+		"models: [{name: a, upstream: https://h/v2/models/a, token: s3cret}]":       "token: a secret is written as",
+		"models: [{name: a, path: x, timeout: -1s}]":                                "negative",
+		"models: [{name: a, path: x}]\nidentity: {issuers: [{uri: https://x}]}":     "uri",
+		"models: [{name: a, path: x, versions: [{version: '1', path: y}], port: 1":  "yaml",
 	} {
 		path := filepath.Join(t.TempDir(), "yaml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -160,6 +169,8 @@ func TestConfig(t *testing.T) {
 		}
 		if _, err := ReadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
+		} else if strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("the error tells a secret: %v", err)
 		}
 	}
 }

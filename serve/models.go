@@ -2,79 +2,140 @@ package serve
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/ml/data"
-	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/serve/engine"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 )
 
-// openModels opens every version of every model.
-func (c *Config) openModels(ctx context.Context, rt *ort.Runtime) (models []*gateway.Model, err error) {
-	defer func() {
-		if err != nil {
-			closeModels(models)
-			models = nil
+// engines are what answers, by all that makes one what it is: a version with the
+// same key is served by the same engine.
+type engines map[string]gateway.Engine
+
+// without are those that the others do not have.
+func (e engines) without(others engines) []gateway.Engine {
+	var gone []gateway.Engine
+	for key, engine := range e {
+		if others[key] == nil {
+			gone = append(gone, engine)
 		}
-	}()
-	for i := range c.Models {
-		m := &c.Models[i]
-		g, err := c.model(m)
+	}
+	return gone
+}
+
+// openModels makes the models of a plan, and opens those engines that the server
+// does not have yet.
+func (s *Server) openModels(ctx context.Context, p *plan) ([]*gateway.Model, error) {
+	p.engines, p.reopened = engines{}, map[string]bool{}
+	var models []*gateway.Model
+	for i := range p.cfg.Models {
+		m := &p.cfg.Models[i]
+		g, err := p.cfg.model(m)
 		if err != nil {
-			return models, fmt.Errorf("model %s: %w", m.Name, err)
+			return nil, fmt.Errorf("model %s: %w", m.Name, err)
 		}
-		models = append(models, g)
+		if err := s.fits(m); err != nil {
+			return nil, fmt.Errorf("model %s: %w", m.Name, err)
+		}
 		for _, v := range m.Versions {
-			version, err := c.openVersion(ctx, rt, m, v)
+			version, err := s.openVersion(ctx, p, m, v)
 			if err != nil {
-				return models, fmt.Errorf("model %s, version %s: %w", m.Name, v.Version, err)
+				return nil, fmt.Errorf("model %s, version %s: %w", m.Name, v.Version, err)
 			}
 			g.Versions = append(g.Versions, version)
 		}
+		models = append(models, g)
 	}
 	return models, nil
 }
 
-func closeModels(models []*gateway.Model) {
-	for _, m := range models {
-		for _, v := range m.Versions {
-			v.Engine.Close() // it waits, and has nothing to say
-		}
+// fits reports a body that the gRPC listener, whose bound is set when it opens,
+// would refuse.
+func (s *Server) fits(m *Model) error {
+	if s.listeners["grpc"] != nil && m.MaxBody > int64(s.largest) {
+		return fmt.Errorf("max_body is more than the %d bytes that the gRPC listener was opened for: restart the server", s.largest)
 	}
+	return nil
 }
 
-// openVersion opens what answers.
-func (c *Config) openVersion(ctx context.Context, rt *ort.Runtime, m *Model, v Version) (gateway.Version, error) {
+// openVersion finds what answers, or opens it.
+func (s *Server) openVersion(ctx context.Context, p *plan, m *Model, v Version) (gateway.Version, error) {
 	out := gateway.Version{Name: v.Version}
+	var key string
+	var open func() (gateway.Engine, error)
+	var err error
 	if v.Upstream != "" {
-		up, err := c.upstream(m, v)
-		if err == nil {
-			out.Engine, err = engine.NewUpstream(up)
-		}
-		return out, err
+		key, open, err = p.cfg.upstreamEngine(m, v)
+	} else {
+		key, open, err = s.localEngine(ctx, p.cfg.path(v.Path), m, v, &out.Digest)
 	}
-	path := c.path(v.Path)
-	digest, err := redoubt.DigestFile(path)
 	if err != nil {
 		return out, err
 	}
-	out.Digest = digest
-	out.Engine, err = engine.Open(ctx, rt, path, engine.LocalConfig{
+	if out.Engine = s.engines[key]; out.Engine == nil {
+		if out.Engine, err = open(); err != nil {
+			return out, err
+		}
+		p.opened = append(p.opened, out.Engine)
+		p.reopened[m.Name] = true
+	}
+	p.engines[key] = out.Engine
+	return out, nil
+}
+
+// localEngine runs a file in this process. It is the same as long as the file's
+// content and the settings are.
+func (s *Server) localEngine(ctx context.Context, path string, m *Model, v Version, digest *redoubt.Digest) (string, func() (gateway.Engine, error), error) {
+	if s.opt.Runtime == nil {
+		return "", nil, errors.New("the server was started without ONNX Runtime, for none of its models ran here: restart it")
+	}
+	var err error
+	if *digest, err = redoubt.DigestFile(path); err != nil {
+		return "", nil, err
+	}
+	cfg := engine.LocalConfig{
 		Name: m.Name, Version: v.Version, Threads: m.Threads, Concurrency: m.Concurrency,
 		MaxBatch: m.MaxBatch, Delay: m.BatchDelay, Queue: m.Queue, Memory: m.Memory,
-	})
-	return out, err
+	}
+	return fmt.Sprintf("local %s %s %+v", path, *digest, cfg), func() (gateway.Engine, error) {
+		return engine.Open(ctx, s.opt.Runtime, path, cfg)
+	}, nil
+}
+
+// upstreamEngine asks another server. It is the same as long as the address, the
+// settings and the secrets are, and the certificates in the files named.
+func (c *Config) upstreamEngine(m *Model, v Version) (string, func() (gateway.Engine, error), error) {
+	cfg, err := c.upstream(m, v)
+	if err != nil {
+		return "", nil, err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q", cfg.Token, cfg.Timeout)
+	for _, file := range []string{m.CA, m.Certificate, m.Key} {
+		var content []byte
+		if file != "" {
+			if content, err = os.ReadFile(c.path(file)); err != nil {
+				return "", nil, err
+			}
+		}
+		fmt.Fprintf(h, " %q", content)
+	}
+	return fmt.Sprintf("upstream %s %s %s %x", cfg.URL, cfg.Name, cfg.Version, h.Sum(nil)), func() (gateway.Engine, error) {
+		return engine.NewUpstream(cfg)
+	}, nil
 }
 
 // model is what the guards ask of a model's callers.
 func (c *Config) model(m *Model) (*gateway.Model, error) {
 	g := &gateway.Model{
-		Model: policy.Model{Name: m.Name, Stage: m.Stage, Owner: m.Owner, Groups: m.Groups, Sensitive: m.Sensitive},
+		Model: policy.Model{Name: m.Name, Stage: m.Stage, Owner: m.Owner, Groups: m.Groups, Sensitive: m.Sensitive, Open: m.Open},
 		Settings: gateway.Settings{
 			MaxBody: m.MaxBody, Timeout: m.Timeout, Table: m.Table, CardData: m.CardData,
 			Unchecked: m.MaliciousText, Scores: m.Scores, Inputs: map[string]gateway.Rule{},

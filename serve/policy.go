@@ -15,9 +15,7 @@ import (
 
 func (s *Server) openPolicy(ctx context.Context) error {
 	var err error
-	if s.rules, err = policy.New(policy.Settings{
-		StepUp: s.cfg.Policy.StepUp, MachinesDeploy: s.cfg.Policy.MachinesDeploy, Roles: s.cfg.Policy.Roles,
-	}, policy.State{}); err != nil {
+	if s.rules, err = policy.New(s.cfg.policy(), policy.State{}); err != nil {
 		return err
 	}
 	s.keeper, err = admin.Open(ctx, admin.Config{DB: s.db, Engine: s.rules, Log: s.log, People: s.people, Models: s.known, Past: s.past})

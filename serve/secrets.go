@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt/ml/remote"
 )
@@ -20,11 +21,39 @@ func (c *Config) secret(key, source string) (string, error) {
 	if source == "" {
 		return "", nil
 	}
+	if file, ok := strings.CutPrefix(source, "file:"); ok {
+		source = "file:" + c.path(file)
+	}
 	s, err := remote.Secret(source)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
 	return s, nil
+}
+
+// secrets are the sources of all secrets that are named, by key.
+func (c *Config) secrets() map[string]string {
+	all := map[string]string{"key": c.Key, "identity.jwt_key": c.Identity.JWTKey, "limits.redis": c.Limits.Redis, "tracing.token": c.Tracing.Token}
+	if !strings.HasPrefix(c.Store, "sqlite:") {
+		all["store"] = c.Store
+	}
+	for _, i := range c.Identity.Issuers {
+		all["identity: issuer "+i.URL+": client_secret"] = i.ClientSecret
+	}
+	for _, m := range c.Models {
+		all["model "+m.Name+": token"] = m.Token
+	}
+	return all
+}
+
+// checkSource refuses what is no source of a secret, and may be the secret: it
+// does not repeat it.
+func checkSource(source string) error {
+	kind, at, _ := strings.Cut(source, ":")
+	if source == "" || at != "" && (kind == "env" || kind == "file") {
+		return nil
+	}
+	return errors.New("a secret is written as env:NAME or file:PATH, which say where it is: what stands there now may be read by others")
 }
 
 const keySize = 32

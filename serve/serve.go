@@ -24,11 +24,15 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"golang.org/x/crypto/acme/autocert"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
@@ -56,21 +60,32 @@ type Options struct {
 
 // Server is a running gateway.
 type Server struct {
-	cfg  *Config
-	opt  Options
-	cert *gateway.Certificate
+	cfg *Config // that it was started with
+	opt Options
+
+	// What a reload changes.
+	changing sync.Mutex
+	current  atomic.Pointer[Config]
+	security atomic.Pointer[security]
+	engines  engines
+	settled  <-chan struct{} // closed when what was offered before is closed
+	retiring sync.WaitGroup
+	ending   chan struct{}
+
+	issuer *autocert.Manager // nil without ACME
 
 	db      *store.DB
 	log     *audit.Log
 	who     *identity.Service
 	rules   *policy.Engine
 	keeper  *admin.Keeper
-	models  []*gateway.Model
+	traces  *sdk.TracerProvider // nil where calls are not traced
 	gateway *gateway.Gateway
 	close   []func() error // in the order of opening
 
 	rest, admin, socket *http.Server
 	rpc                 *grpc.Server
+	largest             int // message that rpc takes, in bytes
 	listeners           map[string]net.Listener
 	failed              chan error // of a listener
 }
@@ -81,7 +96,8 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, opt: opt, listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	s.current.Store(cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeAll())
@@ -157,29 +173,43 @@ func (s *Server) openGateway(ctx context.Context) error {
 	}
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	cfg := gateway.Config{
+	tracer, err := s.tracer(ctx)
+	if err != nil {
+		return err
+	}
+	if s.gateway, err = gateway.New(gateway.Config{
 		Identity: s.who, Policy: s.rules, Limits: taker, Record: s.log,
-		Hurried:    s.cfg.Audit.Wait != nil && !*s.cfg.Audit.Wait,
-		Concurrent: s.cfg.Limits.Concurrent, BodyTime: s.cfg.Limits.BodyTime, Headers: limit.Headers{Legacy: s.cfg.Headers.XRateLimit}, Filter: s.cfg.Headers.XSSFilter,
-		Name: s.cfg.Name, Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Logger: s.opt.Logger,
-	}
-	for _, l := range []struct {
-		text string
-		to   *[]limit.Limit
-	}{{s.cfg.Limits.Everyone, &cfg.Everyone}, {s.cfg.Limits.Principal, &cfg.Principal}, {s.cfg.Limits.Address, &cfg.Address}} {
-		if *l.to, err = parseLimits(l.text); err != nil {
-			return err
-		}
-	}
-	if s.gateway, err = gateway.New(cfg); err != nil {
+		Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Tracer: tracer, Logger: s.opt.Logger,
+	}); err != nil {
 		return err
 	}
-	if s.models, err = s.cfg.openModels(ctx, s.opt.Runtime); err != nil {
-		return err
-	}
-	s.later(func() error { closeModels(s.models); return nil })
 	s.admin = s.server(s.adminHandler(registry))
-	return s.gateway.Offer(ctx, s.models)
+	if err := s.openIssuer(); err != nil {
+		return err
+	}
+	p, err := s.prepare(ctx, s.cfg)
+	if err != nil {
+		return err
+	}
+	s.security.Store(p.security)
+	s.engines = p.engines
+	idle := s.gateway.Offer(p.offer)
+	s.settled = idle
+	s.later(s.closeEngines)
+	return nil
+}
+
+// closeEngines closes all there are, after those that were on their way out.
+func (s *Server) closeEngines() error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	close(s.ending)
+	s.retiring.Wait()
+	for _, e := range s.engines {
+		e.Close() // it waits, and has nothing to say
+	}
+	s.engines = nil
+	return nil
 }
 
 // limiter counts in memory, or in Redis where nodes share it.
@@ -204,8 +234,8 @@ const (
 // server is an HTTP server that is patient with its clients within bounds.
 func (s *Server) server(h http.Handler) *http.Server {
 	l, slowest := s.cfg.Limits, time.Duration(0)
-	for _, m := range s.models {
-		slowest = max(slowest, cmp.Or(m.Settings.Timeout, modelTime))
+	for _, m := range s.cfg.Models {
+		slowest = max(slowest, cmp.Or(m.Timeout, modelTime))
 	}
 	receive := l.HeaderTime + l.BodyTime
 	return &http.Server{
@@ -238,17 +268,16 @@ func (s *Server) unbroken(next http.Handler) http.Handler {
 
 // listen opens the listeners and serves.
 func (s *Server) listen(context.Context) error {
-	security, err := s.security()
-	if err != nil {
-		return err
-	}
 	api := control.New(control.Config{
 		Identity: s.who, Engine: s.rules, Keeper: s.keeper, Gateway: s.gateway, Log: s.log,
 		Origin: s.cfg.Identity.Origin, BodyTime: s.cfg.Limits.BodyTime, Logger: s.opt.Logger, Version: s.opt.Version,
 	})
 	s.rest = s.server(s.routes(api))
-	s.rest.TLSConfig = security.Clone()
-	s.rpc = s.gateway.Server(credentials.NewTLS(security.Clone()), s.largest())
+	s.rest.TLSConfig = s.listenerTLS()
+	for _, m := range s.cfg.Models {
+		s.largest = max(s.largest, int(m.MaxBody))
+	}
+	s.rpc = s.gateway.Server(credentials.NewTLS(s.listenerTLS()), s.largest)
 	s.socket = s.server(api.Handler())
 	s.socket.ConnContext = control.ConnContext
 	s.later(func() error { // closed already after a drain
@@ -323,15 +352,6 @@ func (s *Server) routes(api *control.API) http.Handler {
 	})
 }
 
-// largest is the largest body that any model takes.
-func (s *Server) largest() int {
-	most := 0
-	for _, m := range s.models {
-		most = max(most, int(m.Settings.MaxBody))
-	}
-	return most
-}
-
 // adminHandler serves those who watch over the process.
 func (s *Server) adminHandler(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
@@ -362,13 +382,15 @@ func (s *Server) unready(ctx context.Context) []string {
 	if err := s.log.Err(); err != nil {
 		reasons = append(reasons, "the audit log cannot be written")
 	}
-	for _, m := range s.models {
-		for _, v := range m.Versions {
-			if v.Engine.Ready(ctx) != nil {
-				reasons = append(reasons, "model "+m.Name+" version "+v.Name+" is not ready")
+	s.gateway.Use(func(models []*gateway.Model) {
+		for _, m := range models {
+			for _, v := range m.Versions {
+				if v.Engine.Ready(ctx) != nil {
+					reasons = append(reasons, "model "+m.Name+" version "+v.Name+" is not ready")
+				}
 			}
 		}
-	}
+	})
 	return reasons
 }
 
@@ -380,9 +402,6 @@ func (s *Server) Address(name string) string {
 	}
 	return ""
 }
-
-// Certificate is what the server shows to its clients.
-func (s *Server) Certificate() *gateway.Certificate { return s.cert }
 
 // Identity knows the server's accounts.
 func (s *Server) Identity() *identity.Service { return s.who }
@@ -398,8 +417,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.gateway.SetReady(false)
 	s.opt.Logger.Info("draining")
-	time.Sleep(s.cfg.Drain)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
+	cfg := s.current.Load()
+	time.Sleep(cfg.Drain)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.Grace)
 	defer cancel()
 	stopped := make(chan struct{})
 	go func() {
@@ -418,6 +438,3 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return errors.Join(failed, err, s.admin.Shutdown(grace), s.closeAll())
 }
-
-// Reload reads the certificate again.
-func (s *Server) Reload() error { return s.cert.Reload() }

@@ -64,7 +64,9 @@ func (c *caller) rest(method, path, body string, headers ...string) (int, string
 		c.t.Error(err)
 		return 0, ""
 	}
-	r.Header.Set("Authorization", "Bearer "+c.token)
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -113,6 +115,9 @@ var ways = map[string]func(c *caller, model string) bool{
 }
 
 func (c *caller) context() context.Context {
+	if c.token == "" {
+		return c.t.Context()
+	}
 	return metadata.AppendToOutgoingContext(c.t.Context(), "authorization", "Bearer "+c.token)
 }
 
@@ -178,6 +183,51 @@ func TestMatrix(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A model that the configuration opens is for everybody, and no other is. Wrong
+// credentials are refused all the same.
+func TestOpenModel(t *testing.T) {
+	s, token := started(t, func(c *Config) {
+		c.Models[0].Open = true
+		c.Models = append(c.Models, Model{Name: "other", Path: c.Models[0].Path})
+	})
+	nobody, wrong, known := callerOf(t, s, ""), callerOf(t, s, "rdt_wrong"), callerOf(t, s, token)
+	for _, c := range []struct {
+		who         *caller
+		model, path string
+		want        int
+		grpc        codes.Code
+	}{
+		{nobody, "simple", "", 200, codes.OK}, {known, "simple", "", 200, codes.OK},
+		{wrong, "simple", "", 401, codes.Unauthenticated},
+		{nobody, "other", "", 401, codes.Unauthenticated}, {nobody, "none", "", 401, codes.Unauthenticated},
+		{nobody, "simple", "/config", 403, codes.OK},
+	} {
+		method, body, path := "POST", simpleBody, "/v2/models/"+c.model+"/infer"
+		if c.path != "" {
+			method, body, path = "GET", "", "/v2/models/"+c.model+c.path
+		}
+		if code, answer := c.who.rest(method, path, body); code != c.want {
+			t.Errorf("%q to %s: %d %s, want %d", c.who.token, path, code, answer, c.want)
+		}
+		_, err := c.who.rpc.ModelMetadata(c.who.context(), &oippb.ModelMetadataRequest{Name: c.model})
+		if status.Code(err) != c.grpc {
+			t.Errorf("%q to %s over gRPC: %v, want %v", c.who.token, c.model, err, c.grpc)
+		}
+	}
+	n := 0
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{Resource: "model:simple", Action: "model.invoke", Outcome: redoubt.Allowed}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Actor == "" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d anonymous calls are on record", n)
 	}
 }
 
@@ -275,51 +325,6 @@ func TestDrain(t *testing.T) {
 	}
 	if n != answered.Load() {
 		t.Errorf("%d answers, %d entries", answered.Load(), n)
-	}
-}
-
-// The certificate is exchanged while calls go on, and none of them fails.
-func TestReload(t *testing.T) {
-	s, token := started(t, nil)
-	before := s.Certificate().Fingerprint()
-	done := make(chan struct{})
-	var clients, connected sync.WaitGroup
-	for range 4 {
-		c := callerOf(t, s, token) // with a connection of its own, which stays
-		connected.Add(1)
-		clients.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				if code, body := c.rest("GET", "/v2", ""); code != http.StatusOK {
-					t.Errorf("%d %s", code, body)
-				}
-				if i == 0 {
-					connected.Done()
-				}
-			}
-		})
-	}
-	connected.Wait()
-	for _, f := range []string{"tls.crt", "tls.key"} {
-		if err := os.Remove(filepath.Join(s.cfg.Data, f)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Reload(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(100 * time.Millisecond)
-	close(done)
-	clients.Wait()
-	if s.Certificate().Fingerprint() == before {
-		t.Error("the certificate is the old one")
-	}
-	if code, body := callerOf(t, s, token).rest("GET", "/v2", ""); code != http.StatusOK {
-		t.Errorf("a new client: %d %s", code, body)
 	}
 }
 

@@ -292,7 +292,7 @@ func TestTLS(t *testing.T) {
 
 // The server's certificate is exchanged while clients with certificates call,
 // over connections that stand and over new ones; no call fails.
-func TestReloadUnderLoad(t *testing.T) {
+func TestReloadWithClientCertificates(t *testing.T) {
 	ca := newAuthority(t, nil)
 	s, _ := started(t, mutual(ca, nil))
 	done := make(chan struct{})
@@ -330,7 +330,7 @@ func TestReloadUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Reload(); err != nil {
+		if err := s.Reload(t.Context(), changed(s, func(*Config) {})); err != nil {
 			t.Fatal(err)
 		}
 		if s.Certificate().Fingerprint() == before {

@@ -2,9 +2,7 @@ package falsify
 
 import (
 	"context"
-	"encoding/csv"
 	"flag"
-	"os"
 	"testing"
 	"time"
 
@@ -12,47 +10,24 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/model"
 	"github.com/redoubt-ml/redoubt/ml/ort/orttest"
 	"github.com/redoubt-ml/redoubt/ml/vnnlib"
+	"github.com/redoubt-ml/redoubt/ml/vnnlib/vnncomp"
 )
 
 var seconds = flag.Float64("seconds", 0, "search each unsafe VNN-COMP instance for so long, and the others a tenth of it, instead of a few rounds")
 
-// instance is a row of vnncomp/instances.csv.
-type instance struct {
-	id, network, property, expected string
-	easy                            bool // a plain PGD found it
-}
-
-func instances(t testing.TB) []instance {
-	t.Helper()
-	f, err := os.Open(need.Data(t, "vnncomp/instances.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []instance
-	for _, r := range rows[1:] {
-		out = append(out, instance{r[0], r[3], r[4], r[5], r[10] == "1"})
-	}
-	return out
-}
-
-// search looks for a few rounds, of which the larger networks get fewer where
+// hunt searches for a few rounds, of which the larger networks get fewer where
 // nothing is to be found, or for the seconds that the flag gives.
-func (i instance) search(t *testing.T, m *model.Local, p *vnnlib.Property) (*Counterexample, error) {
+func hunt(t *testing.T, i vnncomp.Instance, m *model.Local, p *vnnlib.Property) (*Counterexample, error) {
 	ctx, o := t.Context(), Options{Seed: 1}
 	if *seconds > 0 {
 		limit := time.Duration(*seconds * float64(time.Second))
-		if i.expected != "sat" {
+		if i.Expected != "sat" {
 			limit /= 10
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
-	} else if o.Rounds = 5; i.expected != "sat" {
+	} else if o.Rounds = 5; i.Expected != "sat" {
 		o.Rounds = 2
 		if p.Inputs > 1000 {
 			o.Rounds = 1
@@ -68,47 +43,47 @@ func TestVNNCOMP(t *testing.T) {
 	rt := orttest.Runtime(t)
 	// The same network serves many properties.
 	models := map[string]*model.Local{}
-	for _, i := range instances(t) {
-		if models[i.network] == nil {
-			l, err := model.Open(t.Context(), rt, need.Data(t, "vnncomp/"+i.network), model.Config{Raw: true})
+	for _, i := range vnncomp.Instances(t) {
+		if models[i.Network] == nil {
+			l, err := model.Open(t.Context(), rt, need.Data(t, i.Network), model.Config{Raw: true})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			models[i.network] = l
+			models[i.Network] = l
 		}
 	}
 	var sat, found, easy, easyFound int
-	for _, i := range instances(t) {
-		p, err := vnnlib.Read(need.Data(t, "vnncomp/"+i.property))
+	for _, i := range vnncomp.Instances(t) {
+		p, err := vnnlib.Read(need.Data(t, i.Property))
 		if err != nil {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		c, err := i.search(t, models[i.network], p)
+		c, err := hunt(t, i, models[i.Network], p)
 		if err != nil {
-			t.Fatalf("%s: %v", i.id, err)
+			t.Fatalf("%s: %v", i.ID, err)
 		}
 		switch {
-		case i.expected == "unsat" && c != nil:
-			t.Errorf("%s: proven safe, yet falsified", i.id)
-		case i.expected == "unknown" && c != nil:
-			t.Logf("%s: falsified, which no tool of the competition managed", i.id)
-		case i.expected == "sat":
+		case i.Expected == "unsat" && c != nil:
+			t.Errorf("%s: proven safe, yet falsified", i.ID)
+		case i.Expected == "unknown" && c != nil:
+			t.Logf("%s: falsified, which no tool of the competition managed", i.ID)
+		case i.Expected == "sat":
 			sat++
-			if i.easy {
+			if i.Easy {
 				easy++
 			}
 			if c == nil {
-				t.Logf("%s: not found (easy: %v)", i.id, i.easy)
+				t.Logf("%s: not found (easy: %v)", i.ID, i.Easy)
 				break
 			}
 			found++
-			if i.easy {
+			if i.Easy {
 				easyFound++
 			}
 			if d := time.Since(start); d > time.Second {
-				t.Logf("%s: found after %.1f s", i.id, d.Seconds())
+				t.Logf("%s: found after %.1f s", i.ID, d.Seconds())
 			}
 		}
 	}

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import ssl
 
 import grpc
 import numpy as np
@@ -20,7 +21,9 @@ class Setup(checks.Setup):
     """How Triton's clients are made."""
 
     def triton_http(self, module=thttp):
-        more = {"ssl": True, "ssl_options": {"ca_certs": self.ca}} if self.ca and module is thttp else {}
+        more = {"ssl": True, "ssl_options": {"ca_certs": self.ca}} if self.ca else {}
+        if self.ca and module is thttp_aio:
+            more = {"ssl": True, "ssl_context": ssl.create_default_context(cafile=self.ca)}
         return module.InferenceServerClient(self.http, **more)
 
     def triton_grpc(self, module=tgrpc):
@@ -135,8 +138,7 @@ def triton_http_aio(s):
         async with s.triton_http(thttp_aio) as c:
             r = await c.infer("simple", pair(thttp_aio), request_id="triton_http_aio", headers=s.headers)
             check_pair(r)
-    if not s.ca:  # its TLS options are a context of its own
-        asyncio.run(run())
+    asyncio.run(run())
 
 
 def triton_http_strings(s):

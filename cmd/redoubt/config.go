@@ -1,115 +1,92 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"maps"
-	"os"
-	"slices"
-	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+
+	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/serve"
 )
 
-// maxConfig bounds a configuration file.
-const maxConfig = 64 << 10
-
-// ownConfig marks verbs whose configuration file is not one of flags by name.
-const ownConfig = "own-config"
-
-// configure fills the flags that were not given: from the environment, then
-// from the configuration file, whose keys are the flags' names. A key that is
-// no flag of the verb is an error, except "model", which is the verb's
-// argument.
-func (a *app) configure(cmd *cobra.Command, args []string) error {
-	if path := os.Getenv("REDOUBT_CONFIG"); a.config == "" {
-		a.config = path
+func newConfig(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check and show the configuration of a gateway",
+		Long: `Check and show the configuration of a gateway, as 'redoubt serve --config FILE'
+would read it. docs/serving.md has every setting.`,
+		Example: `  redoubt config validate gateway.yaml
+  redoubt config validate gateway.yaml --deep
+  redoubt config show gateway.yaml`,
+		Annotations: map[string]string{ownConfig: ""},
+		Args:        cobra.NoArgs,
+		RunE:        func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	values := map[string]any{}
-	if _, own := cmd.Annotations[ownConfig]; a.config != "" && !own {
+	cmd.AddCommand(a.configValidate(), a.configShow())
+	return cmd
+}
+
+func (a *app) configValidate() *cobra.Command {
+	deep := false
+	cmd := &cobra.Command{
+		Use:   "validate FILE",
+		Short: "Say whether a gateway would start with a file",
+		Long: `Say whether a gateway would start with a file: exit code 0, or 2 and one sentence
+that names the key and the remedy. With --deep it opens what the file names, too:
+models, feature schemas, secrets, certificates, upstream servers. It writes
+nothing, and listens at no address.`,
+		Example: `  redoubt config validate gateway.yaml
+  redoubt config validate gateway.yaml --deep`,
+		Annotations: map[string]string{ownConfig: ""},
+		Args:        cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := serve.ReadConfig(args[0])
+			if err != nil {
+				return err
+			}
+			if deep {
+				err = a.tryConfig(cmd, cfg)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			fmt.Printf("%s: ok, %d models\n", args[0], len(cfg.Models))
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&deep, "deep", false, "open models, schemas, secrets and certificates, and ask upstream servers")
+	return cmd
+}
+
+func (a *app) tryConfig(cmd *cobra.Command, cfg *serve.Config) error {
+	var rt *ort.Runtime
+	if cfg.Local() {
 		var err error
-		if values, err = readConfig(a.config); err != nil {
+		if rt, err = ort.Open(a.ort); err != nil {
 			return err
 		}
 	}
-	delete(values, "model")
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		if cmd.Flags().Lookup(key) == nil || key == "config" {
-			return fmt.Errorf("%s: '%s' has no setting %q: see '%s --help'", a.config, cmd.CommandPath(), key, cmd.CommandPath())
-		}
-	}
-	var failed error
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Changed || failed != nil || f.Name == "config" || f.Name == "help" {
-			return
-		}
-		name := "REDOUBT_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v, ok := os.LookupEnv(name); ok && f.Name != "ort" { // the library's search looks there itself
-			failed = set(cmd, f.Name, v, name)
-		} else if v, ok := values[f.Name]; ok {
-			for _, s := range texts(v) {
-				failed = errors.Join(failed, set(cmd, f.Name, s, a.config))
+	return cfg.Try(cmd.Context(), rt)
+}
+
+func (a *app) configShow() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show FILE",
+		Short: "Print the whole configuration, and where each setting comes from",
+		Long: `Print the whole configuration as YAML: what the file says with the line that says
+it, and what holds where the file is silent. Settings that neither it nor a default
+sets are left out. Secrets are named, not shown.`,
+		Example:     `  redoubt config show gateway.yaml`,
+		Annotations: map[string]string{ownConfig: ""},
+		Args:        cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg, err := serve.ReadConfig(args[0])
+			if err != nil {
+				return err
 			}
-		}
-	})
-	return failed
-}
-
-func set(cmd *cobra.Command, flag, value, from string) error {
-	if err := cmd.Flags().Set(flag, value); err != nil {
-		return fmt.Errorf("%s: %s: %w", from, flag, err)
+			text, err := cfg.Explain()
+			fmt.Print(text)
+			return err
+		},
 	}
-	return nil
-}
-
-// texts is a YAML value as the flag would be written, one text a list element.
-func texts(v any) []string {
-	if list, ok := v.([]any); ok {
-		var out []string
-		for _, e := range list {
-			out = append(out, fmt.Sprint(e))
-		}
-		return out
-	}
-	return []string{fmt.Sprint(v)}
-}
-
-func readConfig(path string) (map[string]any, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	if len(b) > maxConfig {
-		return nil, fmt.Errorf("read configuration: %s is larger than %d bytes", path, maxConfig)
-	}
-	values := map[string]any{}
-	if err := yaml.Unmarshal(b, &values); err != nil {
-		return nil, fmt.Errorf("read configuration %s: %s", path, yaml.FormatError(err, false, false))
-	}
-	return values, nil
-}
-
-// modelArg is the verb's model: its argument, or "model" of the configuration.
-func (a *app) modelArg(args []string) (string, error) {
-	if len(args) == 1 {
-		return args[0], nil
-	}
-	if a.config != "" {
-		values, err := readConfig(a.config)
-		if err != nil {
-			return "", err
-		}
-		if m, ok := values["model"].(string); ok {
-			return m, nil
-		}
-	}
-	return "", errors.New("no model given: name an ONNX file")
 }

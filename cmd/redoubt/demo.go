@@ -88,8 +88,8 @@ func (a *app) demo(cmd *cobra.Command, out string) error {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\nThe gates are on robust accuracy at the largest radius. Start with %s,\nor attack one of the models again:\n\n  redoubt inspect %s\n",
-		filepath.Join(out, "digits-plain.html"), filepath.Join(out, "digits-plain.onnx"))
+	fmt.Fprintf(w, "\nThe gates are on robust accuracy at the largest radius. Start with %s,\nlook into a model, or put the hardened one behind the gateway:\n\n  redoubt inspect %s\n  redoubt serve --model %s\n",
+		filepath.Join(out, "digits-plain.html"), filepath.Join(out, "digits-plain.onnx"), filepath.Join(out, "digits-hardened.onnx"))
 	return nil
 }
 

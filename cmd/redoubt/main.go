@@ -73,10 +73,12 @@ var commands = []func(*app) *cobra.Command{
 	newFalsify,
 	newCertify,
 	newServe,
+	newConfig,
 	newUser,
 	newToken,
 	newPolicy,
 	newReview,
+	newStore,
 }
 
 func newRoot() *cobra.Command {

@@ -47,12 +47,12 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep,
+			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep, "hangup": hangup, "await": await,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
-			for _, name := range []string{"REST", "GRPC", "ADMIN"} {
+			for _, name := range []string{"REST", "GRPC", "ADMIN", "REST2", "ADMIN2"} {
 				address, err := freeAddress()
 				if err != nil {
 					return err
@@ -307,6 +307,23 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 // keep puts what the last command printed into a variable: keep NAME.
 func keep(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// hangup sends SIGHUP to what runs in the background: hangup.
+func hangup(ts *testscript.TestScript, neg bool, args []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGHUP))
+	}
+}
+
+// await runs a command until it prints a text: await TEXT command...
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(20 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%s does not print %q", args[1], args[0])
 }
 
 // interrupt runs a command, sends it Ctrl-C after a time, and checks that it

@@ -43,7 +43,8 @@ Without a configuration file the models are given by --model, and everything
 else is kept in a folder of the user's: accounts, the log, and a TLS certificate
 made at the first start. docs/serving.md has every setting.
 
-SIGHUP has the certificate read again. SIGTERM drains: calls under way are
+SIGHUP has the configuration, the certificate and the models read again; if any
+of it is wrong, everything stays as it was. SIGTERM drains: calls under way are
 answered.`,
 		Example: `  redoubt serve --model digits.onnx
   redoubt user add --service ci --role model_user
@@ -52,11 +53,7 @@ answered.`,
 		Args:        cobra.NoArgs,
 		Annotations: map[string]string{ownConfig: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config(a.config)
-			if err != nil {
-				return err
-			}
-			return a.serve(cmd.Context(), cfg)
+			return a.serve(cmd.Context(), func() (*serve.Config, error) { return f.config(a.config) })
 		},
 	}
 	flags := cmd.Flags()
@@ -105,11 +102,14 @@ func (f *serveFlags) config(path string) (*serve.Config, error) {
 }
 
 // serve runs the gateway until it is told to stop.
-func (a *app) serve(ctx context.Context, cfg *serve.Config) error {
+func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) error {
+	cfg, err := read()
+	if err != nil {
+		return err
+	}
 	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	var rt *ort.Runtime
 	if cfg.Local() {
-		var err error
 		if rt, err = ort.Open(a.ort); err != nil {
 			return err
 		}
@@ -127,9 +127,7 @@ func (a *app) serve(ctx context.Context, cfg *serve.Config) error {
 		for {
 			select {
 			case <-reload:
-				if err := s.Reload(); err != nil {
-					logger.Error("what was in use stays in use", "error", err.Error())
-				}
+				_ = s.Reload(ctx, read) // which logs and records why not
 			case <-done:
 				return
 			}
@@ -158,7 +156,11 @@ func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) e
 	if at := s.Address("admin"); at != "" {
 		fmt.Fprintf(w, "  metrics      http://%s/metrics\n", at)
 	}
-	fmt.Fprintf(w, "  certificate  %s\n  fingerprint  SHA-256 %s\n", s.Certificate().File(), s.Certificate().Fingerprint())
+	if c := s.Certificate(); c != nil {
+		fmt.Fprintf(w, "  certificate  %s\n  fingerprint  SHA-256 %s\n", c.File(), c.Fingerprint())
+	} else {
+		fmt.Fprintf(w, "  certificate  issued by ACME for %s\n", strings.Join(cfg.TLS.ACME.Hosts, ", "))
+	}
 	if link != "" {
 		fmt.Fprintf(w, "\nNobody can administer yet. Set up sign-in at this address, which works once:\n  %s\n", link)
 	}

@@ -2,10 +2,8 @@ package certify
 
 import (
 	"context"
-	"encoding/csv"
 	"flag"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 	"github.com/redoubt-ml/redoubt/internal/need"
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/ml/vnnlib"
+	"github.com/redoubt-ml/redoubt/ml/vnnlib/vnncomp"
 )
 
 var (
@@ -22,54 +21,28 @@ var (
 	real64  = flag.Bool("real", false, "with -seconds: prove for real numbers only, not for float32")
 )
 
-// instance is a row of vnncomp/instances.csv.
-type instance struct{ id, network, property, expected string }
-
-func (i instance) category() string {
-	c, _, _ := strings.Cut(i.id, "/")
-	return c
-}
-
-func instances(t testing.TB) []instance {
-	t.Helper()
-	f, err := os.Open(need.Data(t, "vnncomp/instances.csv"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	rows, err := csv.NewReader(f).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []instance
-	for _, r := range rows[1:] {
-		out = append(out, instance{r[0], r[3], r[4], r[5]})
-	}
-	return out
-}
-
 // networks reads each network once.
 type networks map[string]*Network
 
 // prove tries for so many seconds.
-func (ns networks) prove(t *testing.T, i instance, limit float64, o Options) bool {
+func (ns networks) prove(t *testing.T, i vnncomp.Instance, limit float64, o Options) bool {
 	t.Helper()
-	if ns[i.network] == nil {
-		m, err := onnx.Read(need.Data(t, "vnncomp/"+i.network), onnx.DefaultLimits)
+	if ns[i.Network] == nil {
+		m, err := onnx.Read(need.Data(t, i.Network), onnx.DefaultLimits)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ns[i.network] = read(t, m)
+		ns[i.Network] = read(t, m)
 	}
-	p, err := vnnlib.Read(need.Data(t, "vnncomp/"+i.property))
+	p, err := vnnlib.Read(need.Data(t, i.Property))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(limit*float64(time.Second)))
 	defer cancel()
-	proved, err := ns[i.network].Prove(ctx, p, o)
+	proved, err := ns[i.Network].Prove(ctx, p, o)
 	if err != nil {
-		t.Fatalf("%s: %v", i.id, err)
+		t.Fatalf("%s: %v", i.ID, err)
 	}
 	return proved
 }
@@ -81,9 +54,9 @@ func TestUnsafeInstancesAreNotProved(t *testing.T) {
 		limit = 3
 	}
 	ns := networks{}
-	for _, i := range instances(t) {
-		if i.expected == "sat" && ns.prove(t, i, limit, Options{}) {
-			t.Errorf("%s: proved, yet known to fail", i.id)
+	for _, i := range vnncomp.Instances(t) {
+		if i.Expected == "sat" && ns.prove(t, i, limit, Options{}) {
+			t.Errorf("%s: proved, yet known to fail", i.ID)
 		}
 	}
 }
@@ -102,9 +75,9 @@ func TestSafeInstances(t *testing.T) {
 		"2022_tllverifybench/tllBench_n=2_N=M=8_m=1_instance_0_3/property_N=8_3",
 	}
 	ns := networks{}
-	for _, i := range instances(t) {
-		if (slices.Contains(quick, i.id) || i.category() == "2022_rl_benchmarks" && i.expected == "unsat") && !ns.prove(t, i, 60, Options{}) {
-			t.Errorf("%s: not proved", i.id)
+	for _, i := range vnncomp.Instances(t) {
+		if (slices.Contains(quick, i.ID) || i.Category() == "2022_rl_benchmarks" && i.Expected == "unsat") && !ns.prove(t, i, 60, Options{}) {
+			t.Errorf("%s: not proved", i.ID)
 		}
 	}
 }
@@ -120,19 +93,19 @@ func TestVNNCOMP(t *testing.T) {
 	}
 	tallies, all := map[string]*tally{}, tally{}
 	ns := networks{}
-	for _, i := range instances(t) {
-		if i.expected != "unsat" || !strings.Contains(i.id, *only) {
+	for _, i := range vnncomp.Instances(t) {
+		if i.Expected != "unsat" || !strings.Contains(i.ID, *only) {
 			continue
 		}
 		domains := 0
 		start := time.Now()
 		proved := ns.prove(t, i, *seconds, Options{Real: *real64, Progress: func(done, _ int) { domains = done }})
 		took := time.Since(start).Seconds()
-		t.Logf("%s: proved %v after %.2f s and %d domains", i.id, proved, took, domains)
-		c := tallies[i.category()]
+		t.Logf("%s: proved %v after %.2f s and %d domains", i.ID, proved, took, domains)
+		c := tallies[i.Category()]
 		if c == nil {
 			c = &tally{}
-			tallies[i.category()] = c
+			tallies[i.Category()] = c
 		}
 		c.safe++
 		all.safe++

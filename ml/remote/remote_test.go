@@ -92,6 +92,7 @@ func TestEveryProtocolGivesTheModelsAnswers(t *testing.T) {
 		"float64":          {server: &remotetest.Server{Datatype: "FP64"}, path: "/v2/models/net", says: "Open Inference Protocol, JSON"},
 		"probabilities":    {server: &remotetest.Server{Softmax: true}, path: "/v2/models/net", says: "Open Inference Protocol, JSON", rank: true},
 		"labels":           {server: &remotetest.Server{Labels: true}, path: "/v2/models/net", says: "Open Inference Protocol, JSON", rank: true},
+		"winner":           {server: &remotetest.Server{Winner: true}, path: "/v2/models/net", set: func(c *Config) { c.Classes = 0 }, says: "Open Inference Protocol, JSON", rank: true},
 		"tensorflow":       {path: "/v1/models/net:predict", set: func(c *Config) { c.Response = "predictions[*].scores" }, says: "JSON"},
 		"mlflow labels":    {server: &remotetest.Server{Labels: true}, path: "/invocations", says: "JSON", rank: true},
 		"template":         {path: "/v1/models/net:predict", set: func(c *Config) { c.Request, c.Response = `{"instances":[$row]}`, "$.predictions[0].scores" }, says: "JSON"},
@@ -126,7 +127,7 @@ func TestEveryProtocolGivesTheModelsAnswers(t *testing.T) {
 				t.Errorf("protocol %q, want %q", got, c.says)
 			}
 			access := model.ScoresOnly
-			if c.server.Labels {
+			if c.server.Labels || c.server.Winner {
 				access = model.Labels
 			}
 			if e.Access() != access || e.Classes() != 3 || e.Probability() != c.server.Softmax {

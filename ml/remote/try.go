@@ -116,7 +116,7 @@ func (a *answer) agrees(b *answer) bool {
 
 // settle decides what the answers are.
 func (e *Endpoint) settle(seen []*answer) error {
-	kind, whole := AnyAnswers, true
+	kind, whole, sure := AnyAnswers, true, true
 	probabilities := true
 	for _, a := range seen {
 		if a.scores == nil {
@@ -124,6 +124,7 @@ func (e *Endpoint) settle(seen []*answer) error {
 			continue
 		}
 		whole = whole && a.whole
+		sure = sure && oneHot(a.scores)
 		probabilities = probabilities && model.Probabilities(a.scores, rounding)
 	}
 	k := 1
@@ -132,7 +133,7 @@ func (e *Endpoint) settle(seen []*answer) error {
 	}
 	switch {
 	case kind == LabelOnly:
-	case whole && k == 1:
+	case whole && k == 1, sure && k > 1:
 		kind = LabelOnly
 	case probabilities:
 		kind = ProbabilityRow
@@ -149,12 +150,34 @@ func (e *Endpoint) settle(seen []*answer) error {
 	return e.count(seen, k)
 }
 
+// oneHot reports whether every row is zero but for a one: what a gateway leaves of
+// scores that it does not tell. No softmax that runs in floating point gives
+// exact zeros, unless it is rounded or its logits are a hundred apart.
+func oneHot(scores *tensor.Tensor) bool {
+	for i := range scores.Rows() {
+		ones := 0
+		for _, v := range scores.Row(i) {
+			switch v {
+			case 0:
+			case 1:
+				ones++
+			default:
+				return false
+			}
+		}
+		if ones != 1 {
+			return false
+		}
+	}
+	return true
+}
+
 // count settles the number of classes, and reports answers that do not fit.
 func (e *Endpoint) count(seen []*answer, k int) error {
 	switch {
-	case e.answers != LabelOnly && k > mostClasses:
+	case k > mostClasses:
 		return fmt.Errorf("the endpoint answers with %d scores a sample, more than the %d that are allowed", k, mostClasses)
-	case e.answers != LabelOnly:
+	case e.answers != LabelOnly || k > 1:
 		e.classes = max(k, 2)
 	case e.cfg.Classes < 2:
 		return errors.New("the endpoint answers with labels only: say how many classes there are, or name them, with --classes")
@@ -194,8 +217,10 @@ func (e *Endpoint) logits(a *answer) (*tensor.Tensor, error) {
 func (e *Endpoint) class(a *answer, i int) (int, error) {
 	var label string
 	if a.scores != nil {
-		if a.scores.RowLen() != 1 {
-			return 0, fmt.Errorf("the endpoint answers with %d numbers a sample, labels are one: read them with --answers scores", a.scores.RowLen())
+		if k := a.scores.RowLen(); k > 1 && k == e.classes {
+			return tensor.ArgMax(a.scores.Row(i)), nil // scores of which the largest is told
+		} else if k != 1 {
+			return 0, fmt.Errorf("the endpoint answers with %d numbers a sample, labels are one: read them with --answers scores", k)
 		}
 		label = strconv.FormatFloat(float64(a.scores.Row(i)[0]), 'f', -1, 32)
 	} else {

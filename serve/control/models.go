@@ -30,16 +30,18 @@ func (a *API) models() {
 	add(a, http.MethodGet, "/models", "list-models", "List the models that the caller may read", func(ctx context.Context, _ *nothing) (*body[modelList], error) {
 		list := modelList{Models: []modelStatus{}}
 		c := callerOf(ctx)
-		for _, m := range a.cfg.Gateway.Models() {
-			d := a.cfg.Engine.Decide(policy.Request{
-				Principal: c.Principal, Action: policy.Read,
-				Resource: policy.Resource{Kind: policy.KindModel, Name: m.Name, Model: &m.Model},
-				Context:  policy.Context{Time: time.Now(), From: c.from, Path: c.path},
-			})
-			if d.Allowed {
-				list.Models = append(list.Models, statusOf(ctx, m))
+		a.cfg.Gateway.Use(func(models []*gateway.Model) {
+			for _, m := range models {
+				d := a.cfg.Engine.Decide(policy.Request{
+					Principal: c.Principal, Action: policy.Read,
+					Resource: policy.Resource{Kind: policy.KindModel, Name: m.Name, Model: &m.Model},
+					Context:  policy.Context{Time: time.Now(), From: c.from, Path: c.path},
+				})
+				if d.Allowed {
+					list.Models = append(list.Models, statusOf(ctx, m))
+				}
 			}
-		}
+		})
 		return &body[modelList]{list}, nil
 	})
 }

@@ -52,6 +52,9 @@ func newGRPC(u *url.URL, cfg *UpstreamConfig) (wire, string, error) {
 func (r *rpc) close() error { return r.conn.Close() }
 
 func (r *rpc) with(ctx context.Context) context.Context {
+	if t := traceparent(ctx); t != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "traceparent", t)
+	}
 	if r.cfg.Token == "" {
 		return ctx
 	}

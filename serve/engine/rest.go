@@ -78,6 +78,9 @@ func (r *rest) do(ctx context.Context, method, address string, header http.Heade
 		q.Header[name] = v
 	}
 	q.Header.Set("User-Agent", "redoubt")
+	if t := traceparent(ctx); t != "" {
+		q.Header.Set("Traceparent", t)
+	}
 	if r.cfg.Token != "" {
 		q.Header.Set("Authorization", "Bearer "+r.cfg.Token)
 	}

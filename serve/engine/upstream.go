@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/redoubt-ml/redoubt/serve/oip"
 )
 
@@ -297,6 +299,17 @@ var errLeftAlone = oip.Errorf(oip.Unavailable, "the model's server has failed re
 // wrongly perhaps, is there: who sends what it cannot digest must not close it
 // to others.
 func failure(c oip.Code) bool { return c == oip.Unavailable || c == oip.Deadline }
+
+// traceparent names the span that a call to the server belongs to, in the form of
+// the W3C's trace context; "" where calls are not traced. It is the one thing of
+// a call, beside its tensors, that the server is told.
+func traceparent(ctx context.Context) string {
+	s := trace.SpanContextFromContext(ctx)
+	if !s.IsValid() {
+		return ""
+	}
+	return "00-" + s.TraceID().String() + "-" + s.SpanID().String() + "-" + (s.TraceFlags() & trace.FlagsSampled).String()
+}
 
 // classify makes an error of the server's for our client.
 func (u *Upstream) classify(ctx context.Context, err error) *oip.Error {

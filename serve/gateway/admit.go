@@ -23,7 +23,7 @@ import (
 // and the path that it came by. The context is one of [Secure].
 func (g *Gateway) Admit(ctx context.Context, action string, path Path, c identity.Credentials) (redoubt.Principal, error) {
 	began := time.Now()
-	_, err := g.attempt(ctx, c)
+	_, err := g.attempt(ctx, g.offer.Load(), c)
 	var p redoubt.Principal
 	if err == nil {
 		p, err = g.identify(ctx, c)
@@ -31,7 +31,7 @@ func (g *Gateway) Admit(ctx context.Context, action string, path Path, c identit
 	if err == nil {
 		return p, nil
 	}
-	g.cfg.Metrics.observe(&Call{Path: path}, err, time.Since(began))
+	g.cfg.Metrics.observe(&Call{Path: path, offer: g.offer.Load()}, err, time.Since(began))
 	e := redoubt.Event{Time: began, Action: action, From: c.From.String(), Request: RequestID(ctx), Details: map[string]string{"path": string(path)}}
 	e.Outcome, e.Reason = outcome(err)
 	if failed := g.writeStranger(c.From, e); failed != nil {
@@ -42,14 +42,14 @@ func (g *Gateway) Admit(ctx context.Context, action string, path Path, c identit
 
 // attempt takes one from what the address of a caller has left, unless it was
 // taken for this call before.
-func (g *Gateway) attempt(ctx context.Context, c identity.Credentials) (limit.Answer, error) {
+func (g *Gateway) attempt(ctx context.Context, o *Offer, c identity.Credentials) (limit.Answer, error) {
 	if taken, ok := ctx.Value(takenKey{}).(*atomic.Bool); ok && taken.CompareAndSwap(true, false) {
 		return limit.Answer{}, nil
 	}
-	if len(g.cfg.Address) == 0 || c.Local {
+	if len(o.terms.Address) == 0 || c.Local {
 		return limit.Answer{}, nil
 	}
-	a := g.cfg.Limits.Take(ctx, []limit.Bucket{{Name: "address", Key: networkOf(c.From).String(), Limits: g.cfg.Address}})
+	a := g.cfg.Limits.Take(ctx, []limit.Bucket{{Name: "address", Key: networkOf(c.From).String(), Limits: o.terms.Address}})
 	if !a.Allowed {
 		return a, tooOften(a)
 	}
@@ -74,7 +74,7 @@ func (g *Gateway) bounded(ctx context.Context, info *tap.Info) (context.Context,
 	if info.FullMethodName == oippb.GRPCInferenceService_ModelStreamInfer_FullMethodName {
 		return ctx, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.bodyTime()+g.models.Load().longest)
+	ctx, cancel := context.WithTimeout(ctx, g.bodyTime()+g.offer.Load().longest)
 	context.AfterFunc(ctx, cancel)
 	return ctx, nil
 }
@@ -87,7 +87,7 @@ func (g *Gateway) admitted(d grpc.ServiceDesc) *grpc.ServiceDesc {
 	methods, streams := d.Methods, d.Streams
 	d.Methods, d.Streams = nil, nil
 	for _, m := range methods {
-		d.Streams = append(d.Streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: g.entrance(open["/"+d.ServiceName+"/"+m.MethodName], func(srv any, stream grpc.ServerStream) error {
+		d.Streams = append(d.Streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: g.entrance(open["/"+d.ServiceName+"/"+m.MethodName], actionOf(m.MethodName), func(srv any, stream grpc.ServerStream) error {
 			answer, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
 			if err != nil {
 				return err
@@ -96,7 +96,7 @@ func (g *Gateway) admitted(d grpc.ServiceDesc) *grpc.ServiceDesc {
 		})})
 	}
 	for _, s := range streams {
-		s.Handler = g.entrance(false, s.Handler)
+		s.Handler = g.entrance(false, actionOf(s.StreamName), s.Handler)
 		d.Streams = append(d.Streams, s)
 	}
 	return &d
@@ -104,13 +104,21 @@ func (g *Gateway) admitted(d grpc.ServiceDesc) *grpc.ServiceDesc {
 
 // unknown answers a method that there is not.
 func (g *Gateway) unknown(srv any, stream grpc.ServerStream) error {
-	return g.entrance(false, func(any, grpc.ServerStream) error {
+	return g.entrance(false, actionOf(""), func(any, grpc.ServerStream) error {
 		return status(oip.Errorf(oip.Unsupported, "this method is not offered"))
 	})(srv, stream)
 }
 
+// actionOf is what the record calls a method.
+func actionOf(method string) string {
+	if method == "ModelInfer" || method == "ModelStreamInfer" {
+		return "model.invoke"
+	}
+	return "model.describe"
+}
+
 // entrance lets in those whom somebody knows.
-func (g *Gateway) entrance(open bool, enter grpc.StreamHandler) grpc.StreamHandler {
+func (g *Gateway) entrance(open bool, action string, enter grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
 		ctx := stream.Context()
 		md, _ := metadata.FromIncomingContext(ctx)
@@ -120,11 +128,14 @@ func (g *Gateway) entrance(open bool, enter grpc.StreamHandler) grpc.StreamHandl
 		}
 		ctx = context.WithValue(ctx, idKey{}, id)
 		if !open {
-			if _, err := g.Admit(ctx, "model.invoke", GRPC, credentialsOf(ctx, md)); err != nil {
-				return status(err)
+			who, taken := credentialsOf(ctx, md), &atomic.Bool{}
+			// The model stands in the message: where any is open, its guard decides.
+			if who.Authorization != "" || who.Peer != nil && len(who.Peer.PeerCertificates) > 0 || !g.offer.Load().opens("") {
+				if _, err := g.Admit(ctx, action, GRPC, who); err != nil {
+					return status(err)
+				}
+				taken.Store(true)
 			}
-			taken := &atomic.Bool{}
-			taken.Store(true)
 			ctx = context.WithValue(ctx, takenKey{}, taken)
 		}
 		return enter(srv, entered{stream, ctx})

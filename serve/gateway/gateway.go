@@ -7,7 +7,8 @@
 // afresh, and never a client's bytes.
 //
 //	g, err := gateway.New(gateway.Config{Identity: people, Policy: rules, Limits: rates, Record: log})
-//	g.Offer(models)
+//	offer, err := gateway.NewOffer(ctx, gateway.Terms{}, models)
+//	g.Offer(offer)
 //	srv := &http.Server{Handler: g.Handler()}
 //	rpc := g.Server()  // gRPC
 //
@@ -25,6 +26,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
@@ -57,6 +60,17 @@ type Config struct {
 	Policy   Decider
 	Limits   limit.Taker
 	Record   Recorder
+	// Version is what the server says of itself; "" by default.
+	Version string
+	// Metrics counts; nil for nobody.
+	Metrics *Metrics
+	// Tracer has a span for each call; nil for none.
+	Tracer trace.Tracer
+	Logger *slog.Logger
+}
+
+// Terms are what holds for all models, and may change while calls go on.
+type Terms struct {
 	// Hurried answers an inference when its entry is in the log's buffer, not when
 	// it is durable: a crash may lose the last moments' entries. Models marked
 	// sensitive wait all the same.
@@ -71,25 +85,23 @@ type Config struct {
 	// BodyTime bounds how long a client takes to send the body of a call, which
 	// has its place among the concurrent ones meanwhile; 0 means 30 seconds.
 	BodyTime time.Duration
+	// AnswerTime bounds how long it takes to read the answer; 0 means 30 seconds.
+	AnswerTime time.Duration
 	// Headers says how limits are told.
 	Headers limit.Headers
 	// Filter switches on the browsers' old filter against cross-site scripting,
 	// which some checklists still ask for: "X-XSS-Protection: 1; mode=block".
 	Filter bool
-	// Name and Version are what the server says of itself; "redoubt" and "" by
-	// default. Some clients' samples insist on "triton".
-	Name, Version string
-	// Metrics counts; nil for nobody.
-	Metrics *Metrics
-	Logger  *slog.Logger
+	// Name is what the server calls itself; "redoubt" by default. Some clients'
+	// samples insist on "triton".
+	Name string
 }
 
 // Gateway guards models. It is safe for concurrent use.
 type Gateway struct {
 	cfg       Config
-	models    atomic.Pointer[catalogue]
+	offer     atomic.Pointer[Offer]
 	ready     atomic.Bool
-	room      chan struct{} // a place for each concurrent call
 	strangers strangers
 	origin    http.CrossOriginProtection
 
@@ -102,22 +114,20 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Identity == nil || cfg.Policy == nil || cfg.Limits == nil || cfg.Record == nil {
 		return nil, errors.New("make a gateway: it needs to know who calls, who may, how often, and where to write it down")
 	}
-	if cfg.Concurrent == 0 {
-		cfg.Concurrent = 256
-	}
-	if cfg.Name == "" {
-		cfg.Name = "redoubt"
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	g := &Gateway{cfg: cfg, room: make(chan struct{}, cfg.Concurrent)}
-	g.models.Store(&catalogue{})
+	g := &Gateway{cfg: cfg}
+	nothing, err := NewOffer(context.Background(), Terms{}, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.offer.Store(nothing)
 	g.enter = func(next Infer) Infer { return g.wrap(next, func(guard *Guard) bool { return !guard.Body }) }
-	g.infer = g.enter(g.wrap(answer, func(guard *Guard) bool { return guard.Body }))
+	g.infer = g.enter(g.wrap(g.answer, func(guard *Guard) bool { return guard.Body }))
 	g.ready.Store(true)
 	return g, nil
 }
@@ -141,6 +151,10 @@ type Call struct {
 	Model, Version string
 	From           netip.Addr
 	Credentials    identity.Credentials
+	// Traceparent is the trace that the client began, as the W3C writes it; "" for
+	// none. It is believed
+	// only to name the trace.
+	Traceparent string
 
 	// Served is what the gateway has by that name; nil if nothing.
 	Served *Served
@@ -156,6 +170,10 @@ type Call struct {
 	// general says that the call concerns no model, or all that the caller may see.
 	// An empty name does not: over gRPC, clients choose it.
 	general bool
+	// asks is set where something is asked about the model, and not of it.
+	asks bool
+	// offer is what was on offer when the call came: it sees no other.
+	offer *Offer
 	// read decodes the body, at most so many bytes, when its turn has come.
 	read func(s *Served, most int64) (*oip.Request, error)
 }
@@ -216,8 +234,8 @@ func (g *Gateway) wrap(next Infer, wanted func(*Guard) bool) Infer {
 	return next
 }
 
-// answer is the end of the way.
-func answer(ctx context.Context, c *Call) (*oip.Response, error) {
+// ask asks the model.
+func ask(ctx context.Context, c *Call) (*oip.Response, error) {
 	a, err := c.Served.Engine.Infer(ctx, c.Request)
 	if err != nil {
 		return nil, err
@@ -231,8 +249,8 @@ func answer(ctx context.Context, c *Call) (*oip.Response, error) {
 
 // deadline is the time a call may take.
 func (c *Call) deadline() time.Duration {
-	if c.Served != nil && c.Served.Model.Settings.Timeout > 0 {
-		return c.Served.Model.Settings.Timeout
+	if s := c.offer.find(c.Model, c.Version); s != nil && s.Model.Settings.Timeout > 0 {
+		return s.Model.Settings.Timeout
 	}
 	return callTime
 }
@@ -240,8 +258,8 @@ func (c *Call) deadline() time.Duration {
 const callTime = 30 * time.Second // unless a model says otherwise
 
 func (g *Gateway) bodyTime() time.Duration {
-	if g.cfg.BodyTime > 0 {
-		return g.cfg.BodyTime
+	if t := g.offer.Load().terms.BodyTime; t > 0 {
+		return t
 	}
 	return 30 * time.Second
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -189,6 +190,12 @@ var everybody = people{
 
 func build(t *testing.T, cfg gateway.Config, models ...*gateway.Model) *house {
 	t.Helper()
+	return buildOn(t, gateway.Terms{}, cfg, models...)
+}
+
+// buildOn is build with terms.
+func buildOn(t *testing.T, terms gateway.Terms, cfg gateway.Config, models ...*gateway.Model) *house {
+	t.Helper()
 	h := &house{diary: &diary{}}
 	cfg.Identity = everybody
 	if cfg.Policy == nil {
@@ -202,9 +209,11 @@ func build(t *testing.T, cfg gateway.Config, models ...*gateway.Model) *house {
 	if h.Gateway, err = gateway.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Offer(t.Context(), models); err != nil {
+	offer, err := gateway.NewOffer(t.Context(), terms, models)
+	if err != nil {
 		t.Fatal(err)
 	}
+	h.Offer(offer)
 	h.http = httptest.NewServer(h.Handler())
 	t.Cleanup(h.http.Close)
 	pipe := bufconn.Listen(1 << 20)
@@ -624,7 +633,7 @@ func TestStrangersAreCounted(t *testing.T) {
 func TestConcurrency(t *testing.T) {
 	m, started, release := loans(), make(chan bool), make(chan bool)
 	m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
-	h := build(t, gateway.Config{Concurrent: 1}, m)
+	h := buildOn(t, gateway.Terms{Concurrent: 1}, gateway.Config{}, m)
 	first := make(chan int)
 	go func() {
 		code, _, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row)
@@ -638,6 +647,64 @@ func TestConcurrency(t *testing.T) {
 	close(release)
 	if code := <-first; code != 200 {
 		t.Errorf("the first call: %d", code)
+	}
+}
+
+// A model's own time limit holds for its calls.
+func TestTimeout(t *testing.T) {
+	m := loans()
+	m.Settings.Timeout = 20 * time.Millisecond
+	m.Versions[0].Engine = &slow{}
+	h := build(t, gateway.Config{}, m)
+	if code, body, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); code != 504 {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// slow answers when its caller's time is over.
+type slow struct{ scorer }
+
+func (s *slow) Infer(ctx context.Context, _ *oip.Request) (*oip.Response, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(10 * time.Second):
+		return nil, errors.New("nobody bounded the call")
+	}
+}
+
+// A call keeps the offer that it began with, and tells when it is done with it.
+func TestOfferIsReplaced(t *testing.T) {
+	m, started, release := loans(), make(chan bool), make(chan bool)
+	m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
+	h := build(t, gateway.Config{}, m)
+	first := make(chan int)
+	go func() {
+		code, _, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row)
+		first <- code
+	}()
+	<-started
+	next, err := gateway.NewOffer(t.Context(), gateway.Terms{}, []*gateway.Model{texts()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := h.Offer(next)
+	if code, body, _ := h.ask(t, "developer", "POST", "/v2/models/loans/infer", row); code != 404 {
+		t.Errorf("the model that is gone: %d %s", code, body)
+	}
+	select {
+	case <-idle:
+		t.Error("idle while a call is under way")
+	default:
+	}
+	close(release)
+	if code := <-first; code != 200 {
+		t.Errorf("the call under way: %d", code)
+	}
+	select {
+	case <-idle:
+	case <-time.After(10 * time.Second):
+		t.Error("not idle after the last call")
 	}
 }
 
@@ -661,7 +728,6 @@ func TestOffersAreChecked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := build(t, gateway.Config{})
 	for name, change := range map[string]func(*gateway.Model){
 		"no version":    func(m *gateway.Model) { m.Versions = nil },
 		"a bad name":    func(m *gateway.Model) { m.Name = "a/b" },
@@ -673,11 +739,11 @@ func TestOffersAreChecked(t *testing.T) {
 	} {
 		m := loans()
 		change(m)
-		if h.Offer(t.Context(), []*gateway.Model{m}) == nil {
+		if _, err := gateway.NewOffer(t.Context(), gateway.Terms{}, []*gateway.Model{m}); err == nil {
 			t.Errorf("%s was offered", name)
 		}
 	}
-	if h.Offer(t.Context(), []*gateway.Model{loans(), loans()}) == nil {
+	if _, err := gateway.NewOffer(t.Context(), gateway.Terms{}, []*gateway.Model{loans(), loans()}); err == nil {
 		t.Error("two models of one name were offered")
 	}
 }

@@ -74,7 +74,7 @@ func (s *rpc) call(ctx context.Context, action policy.Action, model, version str
 	md, _ := metadata.FromIncomingContext(ctx)
 	return &Call{
 		ID: RequestID(ctx), Path: GRPC, Action: action, Model: model, Version: version,
-		From: peerAddress(ctx), Credentials: credentialsOf(ctx, md),
+		From: peerAddress(ctx), Credentials: credentialsOf(ctx, md), Traceparent: one(md.Get("traceparent")),
 	}
 }
 
@@ -90,7 +90,7 @@ func (s *rpc) about(ctx context.Context, action policy.Action) *Call {
 func (s *rpc) finish(ctx context.Context, c *Call, err error) error {
 	h := http.Header{}
 	if len(c.Limits.States) > 0 {
-		s.g.cfg.Headers.Write(h, c.Limits)
+		c.offer.terms.Headers.Write(h, c.Limits)
 	}
 	md := metadata.MD{}
 	for name, values := range h {

@@ -20,13 +20,17 @@ var limits = &Guard{
 					buckets = append(buckets, limit.Bucket{Name: name, Key: key, Limits: limits, Shared: shared})
 				}
 			}
-			add("principal", c.Principal.ID, false, g.cfg.Principal)
+			who := c.Principal.ID
+			if who == "" { // of an open model: everybody from one network is one
+				who = networkOf(c.From).String()
+			}
+			add("principal", who, false, c.offer.terms.Principal)
 			if c.Served != nil && c.Action == policy.Invoke {
 				s := &c.Served.Model.Settings
-				add("principal-model", c.Principal.ID+" "+c.Model, false, s.Limits)
+				add("principal-model", who+" "+c.Model, false, s.Limits)
 				add("model", c.Model, true, s.Total)
 			}
-			add("everyone", "", true, g.cfg.Everyone)
+			add("everyone", "", true, c.offer.terms.Everyone)
 			if len(buckets) == 0 {
 				return next(ctx, c)
 			}

@@ -14,6 +14,7 @@ import (
 // about answers a question about the model of a call, or about none, after the
 // guards that stand before everything.
 func about[T any](g *Gateway, ctx context.Context, c *Call, ask func(ctx context.Context) (T, error)) (T, error) {
+	c.asks = true
 	var answer T
 	_, err := g.enter(func(ctx context.Context, _ *Call) (*oip.Response, error) {
 		var err error
@@ -24,7 +25,7 @@ func about[T any](g *Gateway, ctx context.Context, c *Call, ask func(ctx context
 }
 
 func (g *Gateway) serverMetadata() oip.ServerMetadata {
-	return oip.ServerMetadata{Name: g.cfg.Name, Version: g.cfg.Version, Extensions: extensions}
+	return oip.ServerMetadata{Name: g.offer.Load().terms.Name, Version: g.cfg.Version, Extensions: extensions}
 }
 
 // ask asks the call's model whether it is ready.
@@ -37,10 +38,9 @@ func (c *Call) ready(ctx context.Context) error {
 
 // visible lists what a caller may see of all models: those he may call.
 func (g *Gateway) visible(c *Call) []*Served {
-	all := g.models.Load()
 	var list []*Served
-	for _, name := range all.names {
-		s := all.served[name][""]
+	for _, name := range c.offer.names {
+		s := c.offer.find(name, "")
 		if g.decide(c, &s.Model.Model).Allowed {
 			list = append(list, s)
 		}

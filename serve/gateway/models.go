@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -102,39 +101,6 @@ type Served struct {
 	Metadata *oip.Metadata // with the model's name and all its versions
 }
 
-// catalogue is what is offered at a time. It is never changed, only replaced.
-type catalogue struct {
-	models []*Model
-	names  []string // sorted
-	served map[string]map[string]*Served
-	// longest is what the slowest model may take.
-	longest time.Duration
-}
-
-// Offer replaces the models on offer, all at once: calls under way keep those
-// they have found. The engines remain the caller's to close, when no call can
-// use them any more.
-func (g *Gateway) Offer(ctx context.Context, models []*Model) error {
-	next := &catalogue{models: slices.Clone(models), served: map[string]map[string]*Served{}}
-	for _, m := range models {
-		if !nameable(m.Name) || next.served[m.Name] != nil {
-			return fmt.Errorf("offer model %q: the name is taken, or not made of letters, digits, '.', '_' and '-'", m.Name)
-		}
-		versions, err := m.versions(ctx)
-		if err != nil {
-			return fmt.Errorf("offer model %s: %w", m.Name, err)
-		}
-		next.served[m.Name] = versions
-		next.longest = max(next.longest, cmp.Or(m.Settings.Timeout, callTime))
-	}
-	next.names = slices.Sorted(maps.Keys(next.served))
-	g.models.Store(next)
-	return nil
-}
-
-// Models are those on offer. They must not be changed.
-func (g *Gateway) Models() []*Model { return g.models.Load().models }
-
 // versions makes what calls find, by version; "" is the default.
 func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 	if len(m.Versions) == 0 {
@@ -218,11 +184,6 @@ func described(list []oip.TensorMetadata, name string) *oip.TensorMetadata {
 		}
 	}
 	return nil
-}
-
-// find is the version of a model that a call asks for, nil if there is none.
-func (g *Gateway) find(model, version string) *Served {
-	return g.models.Load().served[model][version]
 }
 
 // nameable reports whether a model or a version may be called so: what needs no

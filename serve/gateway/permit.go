@@ -16,11 +16,11 @@ var permit = &Guard{
 			if c.general {
 				return next(ctx, c)
 			}
-			c.Served = g.find(c.Model, c.Version)
+			c.Served = c.offer.find(c.Model, c.Version)
 			// Whoever may call every model is told that there is none of the name; others
 			// learn no more than that they may not.
 			model := &policy.Model{Name: c.Model}
-			if known := g.find(c.Model, ""); known != nil {
+			if known := c.offer.find(c.Model, ""); known != nil {
 				model = &known.Model.Model
 			}
 			if c.Decision = g.decide(c, model); !c.Decision.Allowed {

@@ -25,7 +25,7 @@ func (t *transport) predict() error {
 	c := t.call(Predict, policy.Invoke)
 	single := true
 	c.read = func(s *Served, most int64) (q *oip.Request, err error) {
-		t.hurry()
+		t.hurry(c)
 		q, single, err = t.readNamed(s, most)
 		return q, err
 	}

@@ -18,12 +18,16 @@ var record = &Guard{
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
 			began := time.Now()
+			c.offer = g.hold()
+			defer c.offer.release()
 			ctx, cancel := context.WithTimeout(ctx, c.deadline())
 			defer cancel()
+			ctx, span := g.begin(ctx, c)
 			a, err := g.inRoom(ctx, c, next)
 			if failed := g.write(ctx, c, err); failed != nil {
 				a, err = nil, failed
 			}
+			c.end(span, err)
 			g.cfg.Metrics.observe(c, err, time.Since(began))
 			return a, err
 		}
@@ -33,11 +37,11 @@ var record = &Guard{
 // inRoom answers the call if there is a place for it.
 func (g *Gateway) inRoom(ctx context.Context, c *Call, next Infer) (a *oip.Response, err error) {
 	select {
-	case g.room <- struct{}{}:
+	case c.offer.room <- struct{}{}:
 	default:
 		return nil, oip.Errorf(oip.Unavailable, "the server is busy: try again in a moment")
 	}
-	defer func() { <-g.room }()
+	defer func() { <-c.offer.room }()
 	g.cfg.Metrics.begin()
 	defer g.cfg.Metrics.end()
 	defer func() {
@@ -60,12 +64,12 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 		e.Outcome, e.Reason = outcome(err)
 	}
 	if e.Outcome == redoubt.Failed {
-		g.cfg.Logger.Error("a call failed", "request", c.ID, "model", c.Model, "error", err.Error())
+		g.logger(ctx, c).Error("a call failed", "model", c.Model, "error", err.Error())
 	}
 	switch {
-	case c.Principal.ID == "":
+	case c.Principal.ID == "" && err != nil:
 		return g.writeStranger(c.From, e)
-	case c.Action != policy.Invoke && err == nil, g.cfg.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
+	case c.Action != policy.Invoke && err == nil, c.offer.terms.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
 		err = g.cfg.Record.Enqueue(e)
 	default:
 		// The client may be gone: the entry is written all the same.
@@ -97,7 +101,14 @@ func (g *Gateway) unrecorded(id string, err error) error {
 	return &oip.Error{Code: oip.Unavailable, Message: "the call cannot be recorded, so it is refused: tell the operator", Err: err}
 }
 
-func (c *Call) event() string { return "model." + string(c.Action) }
+// event is what is recorded as done: who may call a model may also ask what it
+// takes, which is no call of it.
+func (c *Call) event() string {
+	if c.Action == policy.Invoke && c.asks {
+		return "model.describe"
+	}
+	return "model." + string(c.Action)
+}
 
 func (c *Call) resource() string {
 	if c.Model == "" {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var refusedExtensions = []string{"systemsharedmemory", "cudasharedmemory", "trac
 func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(Secure(w, r))
-		if g.cfg.Filter {
+		if g.offer.Load().terms.Filter {
 			w.Header().Set("X-XSS-Protection", "1; mode=block")
 		}
 		t := &transport{g: g, w: w, r: r, id: RequestID(r.Context())}
@@ -159,6 +160,7 @@ func (t *transport) call(path Path, action policy.Action) *Call {
 		From:        addressOf(t.r.RemoteAddr),
 		Credentials: Credentials(t.r),
 		general:     t.model == "", // of a path that has none
+		Traceparent: one(t.r.Header.Values("Traceparent")),
 	}
 }
 
@@ -169,7 +171,7 @@ func (t *transport) infer() error {
 	}
 	c := t.call(path, policy.Invoke)
 	c.read = func(s *Served, most int64) (*oip.Request, error) {
-		t.hurry()
+		t.hurry(c)
 		return oip.ReadRequest(t.r, s.Metadata, oip.Limits{Body: most})
 	}
 	a, err := t.g.infer(t.r.Context(), c)
@@ -187,16 +189,19 @@ func (t *transport) infer() error {
 	return nil
 }
 
-// hurry bounds the time that the client takes to send the body.
-func (t *transport) hurry() {
+// hurry bounds the time that the client takes to send the body and, after the
+// model's, to take the answer.
+func (t *transport) hurry(c *Call) {
+	body, control := t.g.bodyTime(), http.NewResponseController(t.w)
 	// A writer that cannot do it is none of a network.
-	_ = http.NewResponseController(t.w).SetReadDeadline(time.Now().Add(t.g.bodyTime()))
+	_ = control.SetReadDeadline(time.Now().Add(body))
+	_ = control.SetWriteDeadline(time.Now().Add(body + c.deadline() + cmp.Or(c.offer.terms.AnswerTime, 30*time.Second)))
 }
 
 // limited tells the client what it has left.
 func (t *transport) limited(c *Call) {
 	if len(c.Limits.States) > 0 {
-		t.g.cfg.Headers.Write(t.w.Header(), c.Limits)
+		c.offer.terms.Headers.Write(t.w.Header(), c.Limits)
 	}
 }
 

@@ -58,8 +58,11 @@ func (s *Served) checkNames(q *oip.Request) error {
 			return oip.Errorf(oip.BadInput, "unexpected inference input '%s' for model '%s'", q.Inputs[i].Name, s.Model.Name)
 		}
 	}
-	if len(q.Inputs) != len(s.Metadata.Inputs) { // none stands twice: oip refuses that
-		return oip.Errorf(oip.BadInput, "expected %d inputs but got %d inputs for model '%s'", len(s.Metadata.Inputs), len(q.Inputs), s.Model.Name)
+	for _, want := range s.Metadata.Inputs {
+		if q.Input(want.Name) == nil {
+			return oip.Errorf(oip.BadInput, "expected %d inputs but got %d inputs for model '%s': '%s' is missing",
+				len(s.Metadata.Inputs), len(q.Inputs), s.Model.Name, want.Name)
+		}
 	}
 	for _, o := range q.Outputs {
 		if described(s.Metadata.Outputs, o.Name) == nil {

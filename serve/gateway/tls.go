@@ -17,22 +17,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 )
 
-// Certificate is a key pair in two PEM files that can be read again while
-// connections stand: those keep the old one, new ones get the new one.
+// Certificate is a key pair as it was read from two PEM files. To have another
+// in its place, make another and give new connections its Config: those that
+// stand keep the one they began with.
 type Certificate struct {
 	certFile, keyFile string
 	hosts             []string // not nil if the files are ours to make
-	current           atomic.Pointer[tls.Certificate]
+	pair              tls.Certificate
 }
 
 // LoadCertificate reads a certificate chain and its key.
 func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
-	return c, c.Reload()
+	return c, c.read()
 }
 
 // OwnCertificate reads the certificate in a folder, or makes one there for the
@@ -41,11 +41,12 @@ func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 // authority vouches for it.
 func OwnCertificate(dir string, hosts []string) (*Certificate, error) {
 	c := &Certificate{certFile: filepath.Join(dir, "tls.crt"), keyFile: filepath.Join(dir, "tls.key"), hosts: hosts}
-	return c, c.Reload()
+	return c, c.read()
 }
 
-// Reload reads the files again. On an error the certificate in use stays.
-func (c *Certificate) Reload() error {
+// read reads the files, which it makes first if they are ours and are missing or
+// outdated.
+func (c *Certificate) read() error {
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if c.hosts != nil && (errors.Is(err, fs.ErrNotExist) || err == nil && c.outdated(pair.Leaf)) {
 		if err := c.make(); err != nil {
@@ -59,7 +60,7 @@ func (c *Certificate) Reload() error {
 	if !time.Now().Before(pair.Leaf.NotAfter) {
 		return fmt.Errorf("read the TLS certificate %s: it expired on %s; put a new one in its place", c.certFile, pair.Leaf.NotAfter.Format(time.DateOnly))
 	}
-	c.current.Store(&pair)
+	c.pair = pair
 	return nil
 }
 
@@ -69,7 +70,7 @@ func (c *Certificate) File() string { return c.certFile }
 // Fingerprint is the SHA-256 of the certificate in hexadecimal, to compare by
 // eye.
 func (c *Certificate) Fingerprint() string {
-	sum := sha256.Sum256(c.current.Load().Leaf.Raw)
+	sum := sha256.Sum256(c.pair.Leaf.Raw)
 	return hex.EncodeToString(sum[:])
 }
 
@@ -77,13 +78,18 @@ func (c *Certificate) Fingerprint() string {
 // exchange preferred, and client certificates checked against clients where it
 // is not nil. A client without one is let through to show other credentials.
 func (c *Certificate) Config(clients *x509.CertPool) *tls.Config {
+	config := ListenerTLS(clients)
+	config.Certificates = []tls.Certificate{c.pair}
+	return config
+}
+
+// ListenerTLS is [Certificate.Config] without a certificate, for those that have
+// theirs from elsewhere.
+func ListenerTLS(clients *x509.CertPool) *tls.Config {
 	config := &tls.Config{
 		MinVersion:       tls.VersionTLS13,
 		CurvePreferences: []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256},
 		NextProtos:       []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.current.Load(), nil
-		},
 	}
 	if clients != nil {
 		config.ClientCAs, config.ClientAuth = clients, tls.VerifyClientCertIfGiven

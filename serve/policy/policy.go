@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,12 +86,13 @@ type State struct {
 
 // Engine decides. It is safe for concurrent use.
 type Engine struct {
-	settings Settings
+	changing sync.Mutex // held by whoever replaces the state
 	state    atomic.Pointer[compiled]
 }
 
 // compiled is a [State] ready to decide.
 type compiled struct {
+	source   State
 	settings Settings
 	grants   grants
 	// policies decide; clearances, which only narrow what is disclosed, are asked
@@ -101,41 +103,74 @@ type compiled struct {
 // New returns an engine that decides by a state. It fails on settings, grants
 // and documents that it cannot use.
 func New(settings Settings, state State) (*Engine, error) {
-	if settings.StepUp == 0 {
-		settings.StepUp = defaultStepUp
+	c, err := settings.compile(state)
+	if err != nil {
+		return nil, err
 	}
-	if err := settings.check(); err != nil {
-		return nil, fmt.Errorf("set up policies: %w", err)
-	}
-	e := &Engine{settings: settings}
-	return e, e.Load(state)
+	e := &Engine{}
+	e.state.Store(c)
+	return e, nil
 }
 
-// Load has the engine decide by another state from now on. On an error it goes
-// on with the state it had.
-func (e *Engine) Load(state State) error {
-	c, err := compile(defaults, e.settings, state)
+// compile checks settings, and makes a state ready to be decided by.
+func (s Settings) compile(state State) (*compiled, error) {
+	if s.StepUp == 0 {
+		s.StepUp = defaultStepUp
+	}
+	if err := s.check(); err != nil {
+		return nil, fmt.Errorf("set up policies: %w", err)
+	}
+	c, err := compile(defaults, s, state)
 	if err != nil {
-		return fmt.Errorf("load policies: %w", err)
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+	return c, nil
+}
+
+// Configure has the engine decide by other settings from now on. When they are
+// known to be usable it calls confirm, and takes them unless that fails. On any
+// error, such as a role that is gone while a grant speaks of it, it goes on with
+// the settings it had.
+func (e *Engine) Configure(settings Settings, confirm func() error) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	c, err := settings.compile(e.state.Load().source)
+	if err != nil {
+		return err
+	}
+	if err := confirm(); err != nil {
+		return err
 	}
 	e.state.Store(c)
 	return nil
 }
 
+// Load has the engine decide by another state from now on. On an error it goes
+// on with the state it had.
+func (e *Engine) Load(state State) error {
+	e.changing.Lock()
+	defer e.changing.Unlock()
+	c, err := e.state.Load().settings.compile(state)
+	if err == nil {
+		e.state.Store(c)
+	}
+	return err
+}
+
 // Check reports why the engine could not decide by a state, if so.
 func (e *Engine) Check(state State) error {
-	_, err := compile(defaults, e.settings, state)
+	_, err := compile(defaults, e.state.Load().settings, state)
 	return err
 }
 
 // With is another engine with the same settings, that decides by another state.
-func (e *Engine) With(state State) (*Engine, error) { return New(e.settings, state) }
+func (e *Engine) With(state State) (*Engine, error) { return New(e.state.Load().settings, state) }
 
 //go:embed default.cedar
 var defaults string
 
 func compile(defaults string, settings Settings, state State) (*compiled, error) {
-	c := &compiled{settings: settings}
+	c := &compiled{source: state, settings: settings}
 	rules, err := parse("default", defaults)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"iter"
@@ -425,5 +426,32 @@ func TestLoadKeepsTheOldStateOnError(t *testing.T) {
 	}
 	if err := e.Load(State{}); err != nil || e.Decide(q).Allowed {
 		t.Error("a grant that was taken away still holds", err)
+	}
+}
+
+// Other settings hold at once, with the state there is, unless they are wrong,
+// unusable with that state, or not confirmed.
+func TestConfigure(t *testing.T) {
+	e, err := New(Settings{Roles: []string{"visitor"}}, State{Grants: []Grant{{ID: "g", Subject: "user:1", Role: "visitor", On: "*"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	confirmed := 0
+	yes := func() error { confirmed++; return nil }
+	if err := e.Configure(Settings{Roles: []string{"visitor", "guest"}}, yes); err != nil || confirmed != 1 {
+		t.Fatalf("%v, confirmed %d times", err, confirmed)
+	}
+	if err := e.Configure(Settings{}, yes); err == nil || confirmed != 1 {
+		t.Errorf("a role is gone that a grant gives: %v, confirmed %d times", err, confirmed)
+	}
+	if err := e.Configure(Settings{StepUp: -1, Roles: []string{"visitor"}}, yes); err == nil || confirmed != 1 {
+		t.Errorf("a negative time: %v, confirmed %d times", err, confirmed)
+	}
+	no := errors.New("no")
+	if err := e.Configure(Settings{Roles: []string{"visitor"}}, func() error { return no }); err != no {
+		t.Errorf("not confirmed: %v", err)
+	}
+	if err := e.Check(State{Grants: []Grant{{ID: "g", Subject: "user:1", Role: "guest", On: "*"}}}); err != nil {
+		t.Errorf("the role of the settings that hold: %v", err)
 	}
 }

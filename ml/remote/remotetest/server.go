@@ -31,9 +31,10 @@ type Server struct {
 	Token  string       // wanted in "Authorization: Bearer"; "" wants none
 	Binary bool         // take and give binary tensors
 	// Softmax answers with probabilities; Labels with the class alone, by name
-	// where there are Names.
-	Softmax, Labels bool
-	Names           []string
+	// where there are Names; Winner with scores of one for the class and zero for
+	// the others, as a gateway that withholds scores does.
+	Softmax, Labels, Winner bool
+	Names                   []string
 	// Datatype of the input; "" means FP32.
 	Datatype string
 	// Batch is the most samples taken in a request; 0 means any.
@@ -280,6 +281,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, shape []int, dat
 	z = z.Clone()
 	if s.Softmax {
 		softmax(z)
+	}
+	if s.Winner {
+		for i := range z.Rows() {
+			best := tensor.ArgMax(z.Row(i))
+			clear(z.Row(i))
+			z.Row(i)[best] = 1
+		}
 	}
 	return z, true
 }
