@@ -93,6 +93,7 @@ func TestHTTP2(t *testing.T) {
 	s, token := started(t, func(c *Config) {
 		c.Limits.HeaderTime, c.Limits.BodyTime, c.Limits.AnswerTime = time.Second, time.Second, time.Second
 		c.Models[0].Timeout = time.Second
+		c.Limits.Concurrent = 2000 // one attacker alone may fill 256
 	})
 	good := callerOf(t, s, token)
 	ways["rest"](good, "simple")
