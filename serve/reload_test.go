@@ -134,6 +134,12 @@ func TestReloadChanges(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("on record: %q", got)
 	}
+	if err := s.closeAll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(t.Context(), changed(s, func(*Config) {})); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("a reload after the end: %v", err)
+	}
 }
 
 // A file that is put in the place of a model is another version of it.
