@@ -54,6 +54,10 @@ func (g *Gateway) inRoom(ctx context.Context, c *Call, next Infer) (a *oip.Respo
 // write enters the call in the log, and says no if that cannot be done: what is
 // not on record does not happen.
 func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
+	// The client may be gone: the entry is written all the same. A disk that
+	// hangs holds nobody for longer than a call may take.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.deadline())
+	defer cancel()
 	e := redoubt.Event{
 		Time: time.Now(), Action: c.event(), Outcome: redoubt.Allowed,
 		Actor: c.Principal.ID, Method: c.Principal.Method, Credential: c.Principal.Credential,
@@ -74,12 +78,11 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 		if left > 0 {
 			e.Details["left-out"] = fmt.Sprint(left)
 		}
-		err = g.cfg.Record.Enqueue(e) // strangers do not make the disk turn
+		err = g.cfg.Record.Enqueue(ctx, e) // strangers do not make the disk turn
 	case c.Action != policy.Invoke && err == nil, c.offer.terms.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
-		err = g.cfg.Record.Enqueue(e)
+		err = g.cfg.Record.Enqueue(ctx, e)
 	default:
-		// The client may be gone: the entry is written all the same.
-		err = g.cfg.Record.Record(context.WithoutCancel(ctx), e)
+		err = g.cfg.Record.Record(ctx, e)
 	}
 	if err != nil {
 		g.cfg.Metrics.unrecorded.Inc()

@@ -41,7 +41,7 @@ func child(dir string) {
 				fmt.Println("done", e.Request)
 				out.Unlock()
 				e.Request = "queued"
-				l.Enqueue(e) // it may be lost, and must not get in the way
+				l.Enqueue(context.Background(), e) // it may be lost, and must not get in the way
 			}
 		}()
 	}
@@ -133,7 +133,7 @@ func TestDiskFull(t *testing.T) {
 		refused = l.Record(context.Background(), redoubt.Event{Action: "refused"})
 	}
 	for range 100 {
-		if queued = l.Enqueue(redoubt.Event{Action: "queued"}); queued != nil {
+		if queued = l.Enqueue(context.Background(), redoubt.Event{Action: "queued"}); queued != nil {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -227,7 +227,7 @@ func TestFolderGone(t *testing.T) {
 	if err := l.Record(t.Context(), deed(2)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("recorded in a folder that is gone: %v", err)
 	}
-	if err := l.Enqueue(deed(3)); err != nil {
+	if err := l.Enqueue(t.Context(), deed(3)); err != nil {
 		t.Error(err)
 	}
 	if err := os.Rename(dir+"-away", dir); err != nil {
