@@ -61,7 +61,9 @@ func plain(details map[string]string) bool {
 }
 
 func cut(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\ufffd")
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\ufffd")
+	}
 	if len(s) <= limit {
 		return s
 	}
@@ -231,6 +233,9 @@ func maskTokens(s string) string {
 
 // indexFold is strings.Index of a mark in lower case, whatever the case of s.
 func indexFold(s, mark string) int {
+	if end := mark[len(mark)-1]; strings.IndexByte(s, end) < 0 && strings.IndexByte(s, end&^0x20) < 0 {
+		return -1 // most texts have no space and no "j"
+	}
 	for i := 0; i+len(mark) <= len(s); i++ {
 		if s[i]|0x20 == mark[0] && strings.EqualFold(s[i:i+len(mark)], mark) {
 			return i
