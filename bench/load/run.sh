@@ -6,14 +6,14 @@
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
-# repeated (3), CALLERS how many call at once (16), WAIT=false has inferences not
+# repeated (3), CALLERS how many call at once (64), WAIT=false has inferences not
 # wait for the audit log. soak runs for SOAK (30m) at RATE calls a second (500)
 # and prints the memory that the server holds every minute.
 set -eu
 
 cd "$(dirname "$0")/../.."
 what=${1:-both}
-each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-16} wait=${WAIT:-true}
+each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-true}
 dir=$(mktemp -d)
 pids=
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT

@@ -37,7 +37,7 @@ until curl -sf -o /dev/null $url/ready; do
 	[ $n -lt 300 ] || { cat "$dir/log" >&2; exit 1; }
 	sleep 0.1
 done
-send() { "$dir/load" -url $url/infer -callers "${CALLERS:-16}" "$@" <bench/load/simple.json; }
+send() { "$dir/load" -url $url/infer -callers "${CALLERS:-64}" "$@" <bench/load/simple.json; }
 send -for 2s >/dev/null
 for i in $(seq "${ROUNDS:-3}"); do
 	send -for "${SECONDS_EACH:-10}s"
