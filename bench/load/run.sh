@@ -8,12 +8,13 @@
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
 # repeated (3), CALLERS how many call at once (64), WAIT=false has inferences not
 # wait for the audit log. soak runs for SOAK (30m) at RATE calls a second (500)
-# and prints the memory that the server holds every minute.
+# and prints the memory that the server holds every minute. PORT is the first of
+# four that are used (19443).
 set -eu
 
 cd "$(dirname "$0")/../.."
 what=${1:-both}
-each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-true}
+each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-true} port=${PORT:-19443}
 dir=$(mktemp -d)
 pids=
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
@@ -34,12 +35,12 @@ reachable() { # waits for a server to answer
 }
 
 mkdir "$dir/b"
-"$dir/bare" -listen 127.0.0.1:19443 -data "$dir/b" >"$dir/bare.log" 2>&1 &
+"$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1 &
 pids="$pids $!"
-reachable https://127.0.0.1:19443/
+reachable https://127.0.0.1:$port/
 cat >"$dir/gateway.yaml" <<YAML
 data: $dir/g
-listen: {rest: "127.0.0.1:19444", grpc: "127.0.0.1:19445", admin: "127.0.0.1:19446"}
+listen: {rest: "127.0.0.1:$((port + 1))", grpc: "127.0.0.1:$((port + 2))", admin: "127.0.0.1:$((port + 3))"}
 limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/hour}
 audit: {wait: $wait}
 models: [{name: simple, path: $dir/b/simple.onnx, limits: "10000000/hour, 10000000/day"}]
@@ -47,13 +48,13 @@ YAML
 "$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
 gateway=$!
 pids="$pids $gateway"
-reachable https://127.0.0.1:19444/v2/health/live
+reachable https://127.0.0.1:$((port + 1))/v2/health/live
 "$dir/redoubt" user add --data "$dir/g" --service ci --role model_user >/dev/null
 TOKEN=$("$dir/redoubt" token create --data "$dir/g" --account ci load)
 export TOKEN
 
-bare="-url https://127.0.0.1:19443/v2/models/simple/infer -ca $dir/b/tls.crt"
-ours="-url https://127.0.0.1:19444/v2/models/simple/infer -ca $dir/g/tls.crt"
+bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
+ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
 send() { "$dir/load" "$@" <bench/load/simple.json; }
 
 if [ "$what" = soak ]; then

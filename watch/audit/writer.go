@@ -23,7 +23,9 @@ func (l *Log) write() {
 				l.settle(l.rest(), err)
 				return // Close tells of what is left
 			}
-			runtime.Gosched() // whoever was answered may come again, and join
+			if l.few() {
+				runtime.Gosched() // whoever was answered may come again, and join
+			}
 		case closed:
 			return
 		default:
@@ -34,6 +36,15 @@ func (l *Log) write() {
 			}
 		}
 	}
+}
+
+// few reports whether a flush for those who wait would serve so few that it is
+// better to let others join. For many it goes on at once: they come while the disk
+// works.
+func (l *Log) few() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) < 16
 }
 
 // idle is how long the writer sleeps when nothing waits and nobody wakes it.
