@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -31,9 +32,14 @@ import (
 func (s *Server) Reload(ctx context.Context, read func() (*Config, error)) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
+	select {
+	case <-s.ending:
+		return errors.New("the server has ended")
+	default:
+	}
 	before := s.current.Load()
 	e := redoubt.Event{
-		Time: time.Now(), Action: "config.reload", Outcome: redoubt.Allowed, Actor: operator(), Method: "socket",
+		Time: time.Now(), Action: "config.reload", Outcome: redoubt.Allowed, Actor: operator(),
 		Resource: "config", Before: before.digest(), Details: map[string]string{},
 	}
 	next, err := read()

@@ -134,6 +134,12 @@ func TestReloadChanges(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("on record: %q", got)
 	}
+	if err := s.closeAll(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(t.Context(), changed(s, func(*Config) {})); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("a reload after the end: %v", err)
+	}
 }
 
 // A file that is put in the place of a model is another version of it.
@@ -266,8 +272,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	}
 }
 
-// A client's certificate that is trusted no more is not believed in the next
-// connection, resumed or not.
+// Authorities of client certificates change with the next connection: one that
+// shows a certificate of none of them is refused while any are named.
 func TestReloadOfClientAuthorities(t *testing.T) {
 	own := t.TempDir()
 	authority, err := gateway.OwnCertificate(own, []string{"client.example"})
@@ -283,12 +289,14 @@ func TestReloadOfClientAuthorities(t *testing.T) {
 	client := c.http.Transport.(*http.Transport)
 	client.TLSClientConfig.Certificates = []tls.Certificate{pair}
 	client.TLSClientConfig.ClientSessionCache = tls.NewLRUClientSessionCache(8)
-	_, before := c.rest("GET", "/v2", "")
+	if code, body := c.rest("GET", "/v2", ""); code == 200 {
+		t.Errorf("a certificate that is for servers only was taken from a client: %s", body)
+	}
 	if err := s.Reload(t.Context(), changed(s, func(c *Config) { c.TLS.Clients = "" })); err != nil {
 		t.Fatal(err)
 	}
 	client.CloseIdleConnections()
 	if code, body := c.rest("GET", "/v2", ""); code != 200 {
-		t.Errorf("before: %s; without authorities: %d %s", before, code, body)
+		t.Errorf("without authorities, when no certificate is asked for: %d %s", code, body)
 	}
 }

@@ -6,7 +6,9 @@
 // The token is read from the environment variable TOKEN. A call's time begins
 // when it was due, not when it was sent: a server that stalls is charged for all
 // the calls that wait. With -rate 0 it sends as fast as answers come, by -callers
-// at once, which measures throughput.
+// at once, which measures throughput. With -watch PID it prints, every minute, how
+// the last one went and how much memory that process holds. run.sh has both
+// servers and their baseline started.
 package main
 
 import (
@@ -21,6 +23,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -31,6 +34,7 @@ type load struct {
 	duration time.Duration
 	callers  int
 	header   int
+	watched  int
 
 	client *http.Client
 	body   []byte
@@ -51,6 +55,7 @@ func main() {
 	flag.DurationVar(&l.duration, "for", 10*time.Second, "how long")
 	flag.IntVar(&l.callers, "callers", 64, "calls at once, at most")
 	flag.IntVar(&l.header, "json", 0, "length of the JSON part, for bodies with binary tensors")
+	flag.IntVar(&l.watched, "watch", 0, "process whose memory is printed every minute (Linux)")
 	flag.Parse()
 	if err := l.run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -77,9 +82,38 @@ func (l *load) run(ctx context.Context) error {
 	}
 	l.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	began := time.Now()
-	outcomes := l.send(ctx, began)
-	l.print(outcomes, time.Since(began))
+	for l.watched > 0 && l.duration > time.Minute {
+		// A minute's outcomes at a time, or a long run would measure its own.
+		minute := *l
+		minute.duration = time.Minute
+		from := time.Now()
+		outcomes := minute.send(ctx, from)
+		held, err := resident(l.watched)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s after %v: ", held, time.Since(began).Round(time.Second))
+		l.print(outcomes, time.Since(from))
+		l.duration -= time.Minute
+	}
+	from := time.Now()
+	outcomes := l.send(ctx, from)
+	l.print(outcomes, time.Since(from))
 	return nil
+}
+
+// resident is the memory that a process holds, as Linux tells it.
+func resident(pid int) (string, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return "", fmt.Errorf("watch process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if size, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			return strings.Join(strings.Fields(size), " "), nil
+		}
+	}
+	return "", fmt.Errorf("watch process %d: it holds no memory", pid)
 }
 
 // send makes the calls, each at its time, by as many callers as it takes.

@@ -203,6 +203,9 @@ func path(c identity.Credentials) string {
 	return "api"
 }
 
+// recordTime bounds how long a refusal waits for room in a log whose disk is slow.
+const recordTime = 10 * time.Second
+
 // allow asks the policies, and records a refusal.
 func (a *API) allow(ctx context.Context, action policy.Action, r policy.Resource) error {
 	c := callerOf(ctx)
@@ -218,7 +221,10 @@ func (a *API) allow(ctx context.Context, action policy.Action, r policy.Resource
 		Actor: c.ID, Method: c.Method, Credential: c.Credential, From: c.from.String(),
 		Resource: string(r.Kind) + ":" + r.Name, Request: gateway.RequestID(ctx),
 	}
-	if err := a.cfg.Log.Enqueue(e); err != nil {
+	// The client may be gone: the entry is written all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	if err := a.cfg.Log.Enqueue(ctx, e); err != nil {
 		a.cfg.Logger.Error("a refusal cannot be recorded", "error", err.Error())
 	}
 	return forbidden(d)

@@ -50,7 +50,7 @@ type Decider interface {
 // durable, Enqueue when it soon will be.
 type Recorder interface {
 	Record(ctx context.Context, e redoubt.Event) error
-	Enqueue(e redoubt.Event) error
+	Enqueue(ctx context.Context, e redoubt.Event) error
 }
 
 // Config is what a gateway is joined of. Identity, Policy, Limits and Record are

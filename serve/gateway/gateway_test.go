@@ -69,7 +69,7 @@ type diary struct {
 	broken  bool
 }
 
-func (d *diary) Enqueue(e redoubt.Event) error { return d.Record(context.Background(), e) }
+func (d *diary) Enqueue(ctx context.Context, e redoubt.Event) error { return d.Record(ctx, e) }
 
 func (d *diary) Record(_ context.Context, e redoubt.Event) error {
 	d.mu.Lock()

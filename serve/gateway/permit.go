@@ -19,9 +19,11 @@ var permit = &Guard{
 			c.Served = c.offer.find(c.Model, c.Version)
 			// Whoever may call every model is told that there is none of the name; others
 			// learn no more than that they may not.
-			model := &policy.Model{Name: c.Model}
+			var model *policy.Model
 			if known := c.offer.find(c.Model, ""); known != nil {
 				model = &known.Model.Model
+			} else {
+				model = &policy.Model{Name: c.Model}
 			}
 			if c.Decision = g.decide(c, model); !c.Decision.Allowed {
 				c.Note("why", c.Decision.Why)

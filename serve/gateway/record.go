@@ -55,6 +55,10 @@ func (g *Gateway) inRoom(ctx context.Context, c *Call, next Infer) (a *oip.Respo
 // write enters the call in the log, and says no if that cannot be done: what is
 // not on record does not happen.
 func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
+	// The client may be gone: the entry is written all the same. A disk that
+	// hangs holds nobody for longer than a call may take.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.deadline())
+	defer cancel()
 	e := redoubt.Event{
 		Time: time.Now(), Action: c.event(), Outcome: redoubt.Allowed,
 		Actor: c.Principal.ID, Method: c.Principal.Method, Credential: c.Principal.Credential,
@@ -68,19 +72,18 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	}
 	switch {
 	case c.Principal.ID == "" && err != nil:
-		return g.writeStranger(c.From, e)
+		return g.writeStranger(ctx, c.From, e)
 	case c.Action != policy.Invoke && err == nil, c.offer.terms.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
-		err = g.cfg.Record.Enqueue(e)
+		err = g.cfg.Record.Enqueue(ctx, e)
 	default:
-		// The client may be gone: the entry is written all the same.
-		err = g.cfg.Record.Record(context.WithoutCancel(ctx), e)
+		err = g.cfg.Record.Record(ctx, e)
 	}
 	return g.unrecorded(c.ID, err)
 }
 
 // writeStranger enters what a caller was refused whom nobody knows, as long as
 // his network has not filled its part of the log.
-func (g *Gateway) writeStranger(from netip.Addr, e redoubt.Event) error {
+func (g *Gateway) writeStranger(ctx context.Context, from netip.Addr, e redoubt.Event) error {
 	left, ok := g.strangers.admit(from, e.Time)
 	if !ok {
 		return nil
@@ -88,7 +91,7 @@ func (g *Gateway) writeStranger(from netip.Addr, e redoubt.Event) error {
 	if left > 0 {
 		e.Details["left-out"] = fmt.Sprint(left)
 	}
-	return g.unrecorded(e.Request, g.cfg.Record.Enqueue(e)) // strangers do not make the disk turn
+	return g.unrecorded(e.Request, g.cfg.Record.Enqueue(ctx, e)) // strangers do not make the disk turn
 }
 
 // unrecorded is what a client is told whose call could not be entered.

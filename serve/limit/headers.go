@@ -1,10 +1,8 @@
 package limit
 
 import (
-	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,23 +18,29 @@ type Headers struct {
 // Write sets the fields. Of shared buckets nothing is told but, in Retry-After,
 // how long to wait.
 func (h Headers) Write(header http.Header, a Answer) {
-	var policies, limits []string
+	var few [2][256]byte
+	policies, limits := few[0][:0], few[1][:0]
 	var tightest *State
 	for i := range a.States {
 		s := &a.States[i]
 		if s.Shared {
 			continue
 		}
-		name := `"` + itemName(s) + `"`
-		policies = append(policies, name+";q="+strconv.Itoa(s.Limit.Count)+";w="+seconds(s.Limit.Window))
-		limits = append(limits, name+";r="+strconv.Itoa(s.Remaining)+";t="+seconds(s.Reset))
+		if tightest != nil {
+			policies, limits = append(policies, ", "...), append(limits, ", "...)
+		}
+		begin := len(policies)
+		policies = appendItem(policies, s)
+		limits = append(limits, policies[begin:]...)
+		policies = appendSeconds(append(strconv.AppendInt(append(policies, ";q="...), int64(s.Limit.Count), 10), ";w="...), s.Limit.Window)
+		limits = appendSeconds(append(strconv.AppendInt(append(limits, ";r="...), int64(s.Remaining), 10), ";t="...), s.Reset)
 		if tightest == nil || s.Remaining < tightest.Remaining || s.Remaining == tightest.Remaining && s.Reset > tightest.Reset {
 			tightest = s
 		}
 	}
 	if tightest != nil {
-		header.Set("RateLimit-Policy", strings.Join(policies, ", "))
-		header.Set("RateLimit", strings.Join(limits, ", "))
+		header.Set("RateLimit-Policy", string(policies))
+		header.Set("RateLimit", string(limits))
 		if h.Legacy {
 			header.Set("X-RateLimit-Limit", strconv.Itoa(tightest.Limit.Count))
 			header.Set("X-RateLimit-Remaining", strconv.Itoa(tightest.Remaining))
@@ -48,18 +52,28 @@ func (h Headers) Write(header http.Header, a Answer) {
 	}
 }
 
-// itemName tells the windows of a bucket apart: "principal-60s". What a
-// structured string may not hold (RFC 8941, section 3.3.3) becomes "_".
-func itemName(s *State) string {
-	return strings.Map(func(r rune) rune {
+// appendItem appends the name that tells the windows of a bucket apart:
+// "principal-60s", quoted. What a structured string may not hold (RFC 8941,
+// section 3.3.3) becomes "_".
+func appendItem(b []byte, s *State) []byte {
+	b = append(b, '"')
+	for _, r := range s.Bucket {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
-			return '_'
+			r = '_'
 		}
-		return r
-	}, s.Bucket) + "-" + seconds(s.Limit.Window) + "s"
+		b = append(b, byte(r))
+	}
+	b = appendSeconds(append(b, '-'), s.Limit.Window)
+	return append(b, 's', '"')
 }
 
-// seconds rounds up: who waits that long has waited long enough.
-func seconds(d time.Duration) string {
-	return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
+// appendSeconds rounds up: who waits that long has waited long enough.
+func appendSeconds(b []byte, d time.Duration) []byte {
+	whole := d / time.Second
+	if d > whole*time.Second {
+		whole++
+	}
+	return strconv.AppendInt(b, int64(whole), 10)
 }
+
+func seconds(d time.Duration) string { return string(appendSeconds(nil, d)) }

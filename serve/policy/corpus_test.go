@@ -57,10 +57,10 @@ func TestIndexAgainstCorpus(t *testing.T) {
 		for _, r := range c.Requests {
 			requests++
 			request := cedar.Request{Principal: r.Principal, Action: r.Action, Resource: r.Resource, Context: r.Context}
-			s := selection{index: x, entities: entities, request: &request}
-			decision, diagnostic := cedar.Authorize(s, entities, request)
+			found := x.find(entities, &request).policies
+			decision, diagnostic := cedar.Authorize(found, entities, request)
 			seen := map[cedar.PolicyID]bool{}
-			for id := range s.All() {
+			for id := range found.All() {
 				seen[id] = true
 			}
 			left += len(list) - len(seen)

@@ -49,15 +49,46 @@ var entityTypes = map[Kind]cedar.EntityType{
 // request have anything to see: groups are names.
 type entities struct{ principal, resource cedar.Entity }
 
-func newEntities(q *Request) *entities {
+// traits are the attributes of a principal. There are few of them, and making a
+// record is among the dearer parts of a decision, so the known ones are made
+// beforehand.
+type traits struct {
+	kind, method string
+	scoped       bool
+}
+
+func (t traits) record() cedar.Record {
+	return cedar.NewRecord(cedar.RecordMap{
+		"kind":   cedar.String(t.kind),
+		"method": cedar.String(t.method),
+		"scoped": cedar.Boolean(t.scoped),
+	})
+}
+
+// knownTraits are those of every kind with every [redoubt.Principal.Method].
+func knownTraits() map[traits]cedar.Record {
+	known := map[traits]cedar.Record{}
+	for _, kind := range []string{nobody, person, machine, local} {
+		for _, method := range []string{"", "password", "passkey", "oidc", "token", "jwt", "certificate", "socket"} {
+			for _, scoped := range []bool{false, true} {
+				t := traits{kind, method, scoped}
+				known[t] = t.record()
+			}
+		}
+	}
+	return known
+}
+
+func (c *compiled) entities(q *Request) *entities {
+	t := traits{kindOf(q.Principal.ID), q.Principal.Method, q.Principal.Scopes != nil}
+	attributes, known := c.traits[t]
+	if !known {
+		attributes = t.record()
+	}
 	e := &entities{principal: cedar.Entity{
-		UID:     cedar.NewEntityUID("Principal", cedar.String(q.Principal.ID)),
-		Parents: members("Group", q.Principal.Groups),
-		Attributes: cedar.NewRecord(cedar.RecordMap{
-			"kind":   cedar.String(kindOf(q.Principal.ID)),
-			"method": cedar.String(q.Principal.Method),
-			"scoped": cedar.Boolean(q.Principal.Scopes != nil),
-		}),
+		UID:        cedar.NewEntityUID("Principal", cedar.String(q.Principal.ID)),
+		Parents:    members("Group", q.Principal.Groups),
+		Attributes: attributes,
 	}}
 	if q.Resource.Kind == KindModel {
 		e.resource = q.Resource.Model.asEntity()
@@ -112,6 +143,9 @@ func owner(id string) cedar.EntityUID {
 }
 
 func members(group cedar.EntityType, names []string) cedar.EntityUIDSet {
+	if len(names) == 0 {
+		return cedar.EntityUIDSet{}
+	}
 	uids := make([]cedar.EntityUID, len(names))
 	for i, n := range names {
 		uids[i] = cedar.NewEntityUID(group, cedar.String(n))

@@ -88,20 +88,81 @@ func named(s ast.IsScopeNode) *cedar.EntityUID {
 	return nil
 }
 
-// selection is the policies to look at for one request: what Cedar is given.
-type selection struct {
-	index    *index
-	entities cedar.EntityGetter
-	request  *cedar.Request
-	// What is left out.
-	defaultsOnly, permitsOnly bool
+// ruleset is policies to look at: what Cedar is given.
+type ruleset []*rule
+
+// All implements [cedar.PolicyIterator].
+func (rs ruleset) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
+	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
+		for _, r := range rs {
+			if !yield(cedar.PolicyID(r.id), r.policy) {
+				return
+			}
+		}
+	}
 }
 
-// authorize asks Cedar, and gives the ids of the policies that decided, sorted.
-// Cedar skips a policy that fails, even one that would forbid; here it is an
-// error.
-func (s selection) authorize() (permitted bool, policies []string, err error) {
-	decision, diagnostic := cedar.Authorize(s, s.entities, *s.request)
+// without is the rules that are not dropped.
+func (rs ruleset) without(drop func(*rule) bool) ruleset {
+	return slices.DeleteFunc(slices.Clone(rs), drop)
+}
+
+// selection is a request with the policies that it could match.
+type selection struct {
+	entities cedar.EntityGetter
+	request  *cedar.Request
+	// policies decide; clearances, which only narrow what is disclosed, are asked
+	// when they have permitted.
+	policies, clearances ruleset
+}
+
+// find selects the policies that a request could match. One that lies at several
+// things, or at one that is reached by several ways, may be there twice.
+func (x *index) find(entities cedar.EntityGetter, request *cedar.Request) *selection {
+	s := &selection{entities: entities, request: request, policies: make(ruleset, 0, 16)}
+	s.at(x.resource, request.Resource, nil)
+	s.at(x.principal, request.Principal, nil)
+	s.at(x.action, request.Action, nil)
+	s.take(x.rest)
+	return s
+}
+
+// at takes what lies at an entity and at everything that it is in. Hierarchies
+// may meet again, or go in circles: climbed is where it has been.
+func (s *selection) at(m map[cedar.EntityUID][]*rule, uid cedar.EntityUID, climbed []cedar.EntityUID) []cedar.EntityUID {
+	if len(m) == 0 {
+		return climbed
+	}
+	s.take(m[uid])
+	entity, ok := s.entities.Get(uid)
+	if !ok || entity.Parents.Len() == 0 || slices.Contains(climbed, uid) {
+		return climbed
+	}
+	climbed = append(climbed, uid)
+	for parent := range entity.Parents.All() {
+		climbed = s.at(m, parent, climbed)
+	}
+	return climbed
+}
+
+// take selects rules, but those about another kind of resource.
+func (s *selection) take(list []*rule) {
+	for _, r := range list {
+		switch {
+		case r.about != "" && r.about != s.request.Resource.Type:
+		case r.clearance != nil:
+			s.clearances = append(s.clearances, r)
+		default:
+			s.policies = append(s.policies, r)
+		}
+	}
+}
+
+// authorize asks Cedar by some of the rules, and gives the ids of those that
+// decided, sorted. Cedar skips a policy that fails, even one that would forbid;
+// here it is an error.
+func (s *selection) authorize(by ruleset) (permitted bool, policies []string, err error) {
+	decision, diagnostic := cedar.Authorize(by, s.entities, *s.request)
 	if len(diagnostic.Errors) > 0 {
 		for _, e := range diagnostic.Errors {
 			policies = append(policies, fmt.Sprintf("policy %s fails: %s", e.PolicyID, e.Message))
@@ -114,59 +175,4 @@ func (s selection) authorize() (permitted bool, policies []string, err error) {
 	}
 	slices.Sort(policies)
 	return bool(decision), slices.Compact(policies), nil
-}
-
-// All implements [cedar.PolicyIterator].
-func (s selection) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
-	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		each := func(rules []*rule) bool {
-			for _, r := range rules {
-				if s.leavesOut(r) {
-					continue
-				}
-				if !yield(cedar.PolicyID(r.id), r.policy) {
-					return false
-				}
-			}
-			return true
-		}
-		_ = s.at(s.index.resource, s.request.Resource, each) &&
-			s.at(s.index.principal, s.request.Principal, each) &&
-			s.at(s.index.action, s.request.Action, each) &&
-			each(s.index.rest)
-	}
-}
-
-// leavesOut drops what was not asked for, and policies about another kind of
-// resource.
-func (s selection) leavesOut(r *rule) bool {
-	return r.about != "" && r.about != s.request.Resource.Type ||
-		s.defaultsOnly && r.custom ||
-		s.permitsOnly && r.policy.Effect() == cedar.Forbid
-}
-
-// at visits what lies at an entity and at everything that it is in.
-func (s selection) at(m map[cedar.EntityUID][]*rule, uid cedar.EntityUID, each func([]*rule) bool) bool {
-	if len(m) == 0 {
-		return true
-	}
-	var climbed []cedar.EntityUID // hierarchies may meet again, or go in circles
-	var climb func(uid cedar.EntityUID) bool
-	climb = func(uid cedar.EntityUID) bool {
-		if !each(m[uid]) {
-			return false
-		}
-		entity, ok := s.entities.Get(uid)
-		if !ok || entity.Parents.Len() == 0 || slices.Contains(climbed, uid) {
-			return true
-		}
-		climbed = append(climbed, uid)
-		for parent := range entity.Parents.All() {
-			if !climb(parent) {
-				return false
-			}
-		}
-		return true
-	}
-	return climb(uid)
 }

@@ -95,9 +95,8 @@ type compiled struct {
 	source   State
 	settings Settings
 	grants   grants
-	// policies decide; clearances, which only narrow what is disclosed, are asked
-	// when they have permitted.
-	policies, clearances *index
+	rules    *index
+	traits   map[traits]cedar.Record
 }
 
 // New returns an engine that decides by a state. It fails on settings, grants
@@ -170,7 +169,7 @@ func (e *Engine) With(state State) (*Engine, error) { return New(e.state.Load().
 var defaults string
 
 func compile(defaults string, settings Settings, state State) (*compiled, error) {
-	c := &compiled{source: state, settings: settings}
+	c := &compiled{source: state, settings: settings, traits: knownTraits()}
 	rules, err := parse("default", defaults)
 	if err != nil {
 		return nil, err
@@ -187,9 +186,7 @@ func compile(defaults string, settings Settings, state State) (*compiled, error)
 		}
 		rules = append(rules, custom...)
 	}
-	narrows := func(r *rule) bool { return r.clearance != nil }
-	c.clearances = newIndex(slices.DeleteFunc(slices.Clone(rules), func(r *rule) bool { return !narrows(r) }))
-	c.policies = newIndex(slices.DeleteFunc(rules, narrows))
+	c.rules = newIndex(rules)
 	c.grants, err = indexGrants(state.Grants, settings)
 	return c, err
 }
@@ -207,21 +204,20 @@ func (c *compiled) decide(q *Request) Decision {
 	if err != nil {
 		return undecided(err)
 	}
-	things := newEntities(q)
-	s := selection{
-		index:    c.policies,
-		entities: things,
-		request: &cedar.Request{
-			Principal: things.principal.UID,
-			Action:    cedar.NewEntityUID("Action", cedar.String(q.Action)),
-			Resource:  things.resource.UID,
-			Context:   context,
-		},
+	things := c.entities(q)
+	s := c.rules.find(things, &cedar.Request{
+		Principal: things.principal.UID,
+		Action:    cedar.NewEntityUID("Action", cedar.String(q.Action)),
+		Resource:  things.resource.UID,
+		Context:   context,
+	})
+	if kindOf(q.Principal.ID) == local {
 		// The server's own user could change the database as well, and must be
 		// able to take back a policy that forbids everyone everything.
-		defaultsOnly: kindOf(q.Principal.ID) == local,
+		s.policies = s.policies.without(func(r *rule) bool { return r.custom })
+		s.clearances = s.clearances.without(func(r *rule) bool { return r.custom })
 	}
-	permitted, policies, err := s.authorize()
+	permitted, policies, err := s.authorize(s.policies)
 	switch {
 	case err != nil:
 		return undecided(err)
@@ -269,21 +265,21 @@ func (c *compiled) decidable(q *Request) error {
 
 // refuse is the decision when nothing permits or the given policies forbid. It
 // says what the caller needs only if nothing else stands in the way.
-func (c *compiled) refuse(s selection, forbidding []string) Decision {
+func (c *compiled) refuse(s *selection, forbidding []string) Decision {
 	if len(forbidding) == 0 {
 		return Decision{Why: "no policy permits it"}
 	}
 	d := Decision{Reasons: forbidding, Why: "forbidden by " + strings.Join(forbidding, ", ")}
 	var needs Need
 	for _, id := range forbidding {
-		need := s.index.byID[cedar.PolicyID(id)].needs
+		need := c.rules.byID[cedar.PolicyID(id)].needs
 		if need == Nothing {
 			return d
 		}
 		needs = stronger(needs, need)
 	}
-	s.permitsOnly = true
-	if permitted, _, err := s.authorize(); err == nil && permitted {
+	permits := s.policies.without(func(r *rule) bool { return r.policy.Effect() == cedar.Forbid })
+	if permitted, _, err := s.authorize(permits); err == nil && permitted {
 		d.Needs = needs
 	}
 	return d
@@ -291,11 +287,13 @@ func (c *compiled) refuse(s selection, forbidding []string) Decision {
 
 // clearance is what a model discloses to anyone, narrowed by every policy that
 // forbids more to this caller.
-func (c *compiled) clearance(s selection, most Clearance) (Clearance, error) {
-	s.index = c.clearances
-	_, policies, err := s.authorize()
+func (c *compiled) clearance(s *selection, most Clearance) (Clearance, error) {
+	if len(s.clearances) == 0 {
+		return most, nil
+	}
+	_, policies, err := s.authorize(s.clearances)
 	for _, id := range policies {
-		most = most.Narrow(*s.index.byID[cedar.PolicyID(id)].clearance)
+		most = most.Narrow(*c.rules.byID[cedar.PolicyID(id)].clearance)
 	}
 	return most, err
 }

@@ -4,7 +4,7 @@
 //	log, err := audit.Open(dir, audit.Config{})
 //	...
 //	err = log.Record(ctx, event)  // durable when it returns
-//	err = log.Enqueue(event)      // durable within 50 ms
+//	err = log.Enqueue(ctx, event) // durable within 50 ms
 //	...
 //	for event, err := range audit.Read(ctx, dir, audit.Filter{Action: "policy."}) { ... }
 //	report, err := audit.Verify(ctx, dir)
@@ -30,6 +30,8 @@
 //   - A line that a crash cut short is recognised and cut off when the log is
 //     opened again, which is recorded. Anything else that does not fit is damage,
 //     and a damaged log is not opened.
+//   - While the disk is slow and the buffer full, both wait for room, as long as
+//     their contexts let them: a burst is slowed down, not refused.
 //   - While the disk refuses, Record fails at once and Enqueue when the buffer is
 //     full; both go on by themselves when the disk takes entries again. An entry
 //     that Record failed to write is not in the log, and one that Enqueue took is
@@ -43,8 +45,10 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -79,7 +83,8 @@ const (
 	defaultSegment = 64 << 20
 )
 
-// ErrFull says that more entries wait to be written than the buffer holds.
+// ErrFull says that the buffer is full and the disk refuses what is in it, or
+// that it was full for as long as the caller could wait.
 var ErrFull = errors.New("the buffer of the audit log is full: its disk is too slow or refuses")
 
 // ErrClosed says that the log was closed.
@@ -95,16 +100,18 @@ type Log struct {
 
 	mu      sync.Mutex
 	waiting []*entry
-	due     time.Time // when the first of them is to be written at the latest
-	last    int64     // nanoseconds since 1970, of the last id
+	room    chan struct{} // closed, and replaced, when a full buffer may have room or nobody should wait for it
+	due     time.Time     // when the first of them is to be written at the latest
+	last    int64         // nanoseconds since 1970, of the last id
 	closed  bool
 	err     error // why the disk refused last, nil when it did not
 }
 
-// entry is an event on its way to the disk.
+// entry is an event on its way to the disk, encoded by whoever brought it.
 type entry struct {
-	event redoubt.Event
-	done  chan error // nil for entries that nobody waits for
+	id   string
+	rest []byte     // of the event, after its id
+	done chan error // nil for entries that nobody waits for
 }
 
 // Open opens the log in a folder, which it makes if there is none, and begins
@@ -130,7 +137,7 @@ func Open(dir string, cfg Config) (*Log, error) {
 	rand.Read(node) // it never fails
 	l := &Log{
 		cfg: cfg, node: hex.EncodeToString(node), chain: c, last: c.lastTime(),
-		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}), room: make(chan struct{}),
 	}
 	go l.write()
 	if cut > 0 {
@@ -151,7 +158,7 @@ func Open(dir string, cfg Config) (*Log, error) {
 // may be written or not.
 func (l *Log) Record(ctx context.Context, e redoubt.Event) error {
 	done := make(chan error, 1)
-	if err := l.accept(e, done); err != nil {
+	if err := l.accept(ctx, e, done); err != nil {
 		return err
 	}
 	select {
@@ -162,9 +169,11 @@ func (l *Log) Record(ctx context.Context, e redoubt.Event) error {
 	}
 }
 
-// Enqueue has an event written within the delay of [Config], and returns at
-// once. It fails when the buffer is full.
-func (l *Log) Enqueue(e redoubt.Event) error { return l.accept(e, nil) }
+// Enqueue has an event written within the delay of [Config], and returns as soon
+// as the buffer has room for it, which is at once unless the disk is slow. When
+// it fails, with [ErrFull] if the context ended first or the disk refuses, the
+// event is not written.
+func (l *Log) Enqueue(ctx context.Context, e redoubt.Event) error { return l.accept(ctx, e, nil) }
 
 // Err is why the disk refused entries when it was last given some, nil if it
 // took them.
@@ -182,6 +191,7 @@ func (l *Log) Close() error {
 		return ErrClosed
 	}
 	l.closed = true
+	l.admit()
 	l.mu.Unlock()
 	l.signal()
 	<-l.ended
@@ -194,26 +204,20 @@ func (l *Log) Close() error {
 	return err
 }
 
-func (l *Log) accept(e redoubt.Event, done chan error) error {
+func (l *Log) accept(ctx context.Context, e redoubt.Event, done chan error) error {
 	e = presentable(e)
-	now := time.Now()
 	if e.Time.IsZero() {
-		e.Time = now
+		e.Time = time.Now()
 	}
-	e.Time = e.Time.UTC()
+	var few [1024]byte
+	rest := bytes.Clone(appendRest(few[:0], &e))
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return ErrClosed
+	if err := l.waitForRoom(ctx); err != nil {
+		return err
 	}
-	if len(l.waiting) >= l.cfg.Buffer {
-		if l.err != nil {
-			return fmt.Errorf("%w: %w", ErrFull, l.err)
-		}
-		return ErrFull
-	}
+	now := time.Now()
 	l.last = max(l.last+1, now.UnixNano()) // also when the clock is set back
-	e.ID = fmt.Sprintf("%016x-%s", l.last, l.node)
 	due := now
 	if done == nil {
 		due = now.Add(l.cfg.Delay)
@@ -222,11 +226,50 @@ func (l *Log) accept(e redoubt.Event, done chan error) error {
 	if sooner {
 		l.due = due
 	}
-	l.waiting = append(l.waiting, &entry{e, done})
+	l.waiting = append(l.waiting, &entry{l.newID(), rest, done})
 	if sooner || len(l.waiting) == l.cfg.Buffer/2 {
 		l.signal()
 	}
 	return nil
+}
+
+// newID makes an id of the time of the last entry: 16 hexadecimal digits, which
+// sort, and the node.
+func (l *Log) newID() string {
+	b := make([]byte, 0, 32)
+	b = hex.AppendEncode(b, binary.BigEndian.AppendUint64(nil, uint64(l.last)))
+	b = append(b, '-')
+	return string(append(b, l.node...))
+}
+
+// waitForRoom returns when the buffer has room. The log is locked when it is
+// called and when it returns, and not while it waits.
+func (l *Log) waitForRoom(ctx context.Context) error {
+	for !l.closed && len(l.waiting) >= l.cfg.Buffer {
+		if l.err != nil {
+			return fmt.Errorf("%w: %w", ErrFull, l.err)
+		}
+		room := l.room
+		l.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+		}
+		l.mu.Lock()
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ErrFull, context.Cause(ctx))
+		}
+	}
+	if l.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// admit has those who wait for room look again. The log is locked.
+func (l *Log) admit() {
+	close(l.room)
+	l.room = make(chan struct{})
 }
 
 func (l *Log) signal() {

@@ -184,7 +184,7 @@ func TestConcurrentWriters(t *testing.T) {
 					if err := l.Record(context.Background(), deed(g*1000+i)); err != nil {
 						t.Error(err)
 					}
-				} else if err := l.Enqueue(deed(g*1000 + i)); err != nil {
+				} else if err := l.Enqueue(t.Context(), deed(g*1000+i)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -213,7 +213,7 @@ func TestEnqueueIsWrittenInTime(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, Config{Delay: 20 * time.Millisecond})
 	defer shut(t, l)
-	if err := l.Enqueue(deed(1)); err != nil {
+	if err := l.Enqueue(t.Context(), deed(1)); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(5 * time.Second); len(all(t, dir, Filter{})) == 0; time.Sleep(5 * time.Millisecond) {
@@ -223,7 +223,90 @@ func TestEnqueueIsWrittenInTime(t *testing.T) {
 	}
 }
 
-// A slow disk fills the buffer, and then refuses.
+// stalled is a segment whose flushes wait until they are let go.
+type stalled struct {
+	*os.File
+	begun, let chan struct{}
+}
+
+func (s *stalled) Sync() error {
+	select {
+	case s.begun <- struct{}{}:
+	case <-s.let:
+	}
+	<-s.let
+	return s.File.Sync()
+}
+
+// A burst on a slow disk fills the buffer. Who comes then waits for room, but no
+// longer than he can, and nobody is refused by a disk that takes entries.
+func TestBurst(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{Buffer: 4})
+	record(t, l, deed(0))
+	s := &stalled{File: l.chain.file.(*os.File), begun: make(chan struct{}), let: make(chan struct{})}
+	l.chain.file = s // the writer sleeps
+	var wg sync.WaitGroup
+	wg.Go(func() { record(t, l, deed(1)) })
+	<-s.begun
+	for i := range 4 {
+		if err := l.Enqueue(t.Context(), deed(2+i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, way := range map[string]func(context.Context, redoubt.Event) error{"Enqueue": l.Enqueue, "Record": l.Record} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if err := way(ctx, redoubt.Event{Action: "impatient"}); !errors.Is(err, ErrFull) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s, with no room for as long as it could wait: %v", name, err)
+		}
+		cancel()
+	}
+	for i := range 20 {
+		wg.Go(func() {
+			if err := l.Enqueue(t.Context(), deed(6+i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	close(s.let)
+	wg.Wait()
+	shut(t, l)
+	if got := all(t, dir, Filter{}); len(got) != 26 {
+		t.Errorf("%d entries, want 26", len(got))
+	}
+}
+
+// Who waits for room is told when the log is closed.
+func TestClosedWhileFull(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{Buffer: 1})
+	record(t, l, deed(0))
+	s := &stalled{File: l.chain.file.(*os.File), begun: make(chan struct{}), let: make(chan struct{})}
+	l.chain.file = s // the writer sleeps
+	var wg sync.WaitGroup
+	wg.Go(func() { record(t, l, deed(1)) })
+	<-s.begun
+	if err := l.Enqueue(t.Context(), deed(2)); err != nil {
+		t.Fatal(err)
+	}
+	wg.Go(func() {
+		if err := l.Enqueue(t.Context(), deed(3)); !errors.Is(err, ErrClosed) {
+			t.Errorf("%v, want %v", err, ErrClosed)
+		}
+	})
+	wg.Go(func() {
+		for l.Enqueue(t.Context(), deed(4)) == nil { // until it is closed
+		}
+		close(s.let)
+	})
+	shut(t, l)
+	wg.Wait()
+	if got := all(t, dir, Filter{}); len(got) != 3 {
+		t.Errorf("%d entries, want 3", len(got))
+	}
+}
+
+// A full buffer is refused at once where the disk refuses.
 func TestFull(t *testing.T) {
 	l := open(t, t.TempDir(), Config{Delay: time.Hour, Buffer: 4})
 	defer l.Close()
@@ -232,7 +315,7 @@ func TestFull(t *testing.T) {
 	l.mu.Unlock()
 	n := 0
 	for err := error(nil); err == nil; n++ {
-		if err = l.Enqueue(deed(n)); err != nil && !errors.Is(err, ErrFull) {
+		if err = l.Enqueue(t.Context(), deed(n)); err != nil && !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
 		if n > 10 {
@@ -266,15 +349,17 @@ func BenchmarkRecord(b *testing.B) {
 	}
 }
 
-// BenchmarkEnqueue measures what an inference pays that does not wait.
+// BenchmarkEnqueue measures what an inference pays that does not wait, with the
+// writer keeping up.
 func BenchmarkEnqueue(b *testing.B) {
-	l := open(b, b.TempDir(), Config{Buffer: 1 << 20})
+	l := open(b, b.TempDir(), Config{})
 	e := deed(1)
+	b.ReportAllocs()
 	for b.Loop() {
-		for l.Enqueue(e) != nil {
-			time.Sleep(time.Millisecond)
+		if err := l.Enqueue(b.Context(), e); err != nil {
+			b.Fatal(err)
 		}
 	}
-	b.StopTimer()
 	shut(b, l)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
 }

@@ -144,7 +144,7 @@ func (c *chain) append(batch []*entry) error {
 	c.buf = c.buf[:0]
 	var event []byte
 	for _, e := range batch {
-		event = appendEvent(event[:0], &e.event)
+		event = append(appendID(event[:0], e.id), e.rest...)
 		seq++
 		hash = hash.next(seq, event)
 		c.buf = appendLine(c.buf, seq, hash, event)

@@ -22,12 +22,12 @@ import (
 type link [sha256.Size]byte
 
 func (prev link) next(seq int64, event []byte) link {
-	h := sha256.New()
-	h.Write([]byte("redoubt.audit/v1\n"))
-	h.Write(prev[:])
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(seq)))
-	h.Write(event)
-	return link(h.Sum(nil))
+	b := make([]byte, 0, 1024) // enough for most, without the heap
+	b = append(b, "redoubt.audit/v1\n"...)
+	b = append(b, prev[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(seq))
+	b = append(b, event...)
+	return sha256.Sum256(b)
 }
 
 // appendLine writes the line of an entry.
@@ -100,9 +100,12 @@ func (l line) decode() (redoubt.Event, error) {
 
 // appendEvent writes the one encoding of an event: its fields in the order of
 // the type, those that are empty left out but the first four.
-func appendEvent(b []byte, e *redoubt.Event) []byte {
-	b = append(b, `{"id":`...)
-	b = appendString(b, e.ID)
+func appendEvent(b []byte, e *redoubt.Event) []byte { return appendRest(appendID(b, e.ID), e) }
+
+// appendID writes the beginning of an event, and appendRest what follows.
+func appendID(b []byte, id string) []byte { return appendString(append(b, `{"id":`...), id) }
+
+func appendRest(b []byte, e *redoubt.Event) []byte {
 	b = append(b, `,"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","action":`...)

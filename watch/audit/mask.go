@@ -34,7 +34,7 @@ func presentable(e redoubt.Event) redoubt.Event {
 		*f = cut(mask(*f), maxField)
 	}
 	e.Before, e.After = cut(mask(e.Before), maxState), cut(mask(e.After), maxState)
-	if len(e.Details) > 0 {
+	if !plain(e.Details) {
 		details := make(map[string]string, min(len(e.Details), maxDetails))
 		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
 			if len(details) == maxDetails {
@@ -50,8 +50,20 @@ func presentable(e redoubt.Event) redoubt.Event {
 	return e
 }
 
+// plain reports whether details may be written as they are.
+func plain(details map[string]string) bool {
+	for k, v := range details {
+		if cut(mask(k), maxField) != k || cut(mask(v), maxField) != v {
+			return false
+		}
+	}
+	return len(details) <= maxDetails
+}
+
 func cut(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\ufffd")
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\ufffd")
+	}
 	if len(s) <= limit {
 		return s
 	}
@@ -68,7 +80,9 @@ func mask(s string) string {
 	if strings.Contains(s, "@") {
 		s = maskMail(s)
 	}
-	s = maskTokens(s)
+	if len(s) >= shortestMark+shortestToken {
+		s = maskTokens(s)
+	}
 	if digits(s) >= shortestPAN {
 		s = maskPAN(s)
 	}
@@ -96,16 +110,20 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // groups of digits with single spaces or hyphens between, that begin as cards do
 // and pass Luhn's check.
 func maskPAN(s string) string {
-	out := []byte(s)
-	for i := 0; i < len(out); i++ {
-		if !isDigit(out[i]) || i > 0 && isDigit(out[i-1]) || !issuer(out[i]) {
+	var out []byte // nil while nothing is hidden
+	var few [longestPAN]int
+	for i := 0; i < len(s); i++ {
+		if !isDigit(s[i]) || i > 0 && isDigit(s[i-1]) || !issuer(s[i]) {
 			continue
 		}
-		places := run(out, i)
-		for n := min(len(places), longestPAN); n >= shortestPAN; n-- {
+		places := run(few[:0], s, i)
+		for n := len(places); n >= shortestPAN; n-- {
 			last := places[n-1]
-			if last+1 < len(out) && isDigit(out[last+1]) || !luhn(out, places[:n]) {
+			if last+1 < len(s) && isDigit(s[last+1]) || !luhn(s, places[:n]) {
 				continue
+			}
+			if out == nil {
+				out = []byte(s)
 			}
 			for _, p := range places[:n-4] {
 				out[p] = '*'
@@ -114,6 +132,9 @@ func maskPAN(s string) string {
 			break
 		}
 	}
+	if out == nil {
+		return s
+	}
 	return string(out)
 }
 
@@ -121,9 +142,9 @@ func maskPAN(s string) string {
 // airlines, health care and national bodies.
 func issuer(c byte) bool { return '2' <= c && c <= '6' }
 
-// run is the places of the digits from i on, with single separators between, as
-// far as a card number could reach.
-func run(s []byte, i int) (places []int) {
+// run appends the places of the digits from i on, with single separators between,
+// as far as a card number could reach.
+func run(places []int, s string, i int) []int {
 	for ; i < len(s) && len(places) < longestPAN; i++ {
 		switch {
 		case isDigit(s[i]):
@@ -137,7 +158,7 @@ func run(s []byte, i int) (places []int) {
 }
 
 // luhn is the check of ISO/IEC 7812-1, annex B.
-func luhn(s []byte, places []int) bool {
+func luhn(s string, places []int) bool {
 	sum := 0
 	for i, p := range places {
 		d := int(s[p] - '0')
@@ -180,6 +201,12 @@ func local(c byte) bool {
 	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c >= utf8.RuneSelf || strings.IndexByte("._%+-", c) >= 0
 }
 
+// The shortest mark of a token, and what is long enough to be one.
+const (
+	shortestMark  = len("eyj")
+	shortestToken = 8
+)
+
 // maskTokens hides what follows "Bearer" or "Basic", and whatever looks like a
 // signed token (the beginning of a JSON object in base64).
 func maskTokens(s string) string {
@@ -194,7 +221,7 @@ func maskTokens(s string) string {
 			for end < len(s) && tokenByte(s[end]) {
 				end++
 			}
-			if end-begin >= 8 {
+			if end-begin >= shortestToken {
 				s = s[:begin] + "***" + s[end:]
 				end = begin + 3
 			}
@@ -206,6 +233,9 @@ func maskTokens(s string) string {
 
 // indexFold is strings.Index of a mark in lower case, whatever the case of s.
 func indexFold(s, mark string) int {
+	if end := mark[len(mark)-1]; strings.IndexByte(s, end) < 0 && strings.IndexByte(s, end&^0x20) < 0 {
+		return -1 // most texts have no space and no "j"
+	}
 	for i := 0; i+len(mark) <= len(s); i++ {
 		if s[i]|0x20 == mark[0] && strings.EqualFold(s[i:i+len(mark)], mark) {
 			return i

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -13,25 +14,37 @@ func (l *Log) write() {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
-		select {
-		case <-l.wake:
-		case <-pause.C:
-		}
 		batch, next, closed := l.batch(time.Now())
-		if len(batch) > 0 {
+		switch {
+		case len(batch) > 0:
 			err := l.chain.append(batch)
 			l.settle(batch, err)
 			if closed && err != nil {
 				l.settle(l.rest(), err)
 				return // Close tells of what is left
 			}
-			next = 0 // for what arrived meanwhile
-		}
-		if closed && len(batch) == 0 {
+			if l.few() {
+				runtime.Gosched() // whoever was answered may come again, and join
+			}
+		case closed:
 			return
+		default:
+			pause.Reset(next)
+			select {
+			case <-l.wake:
+			case <-pause.C:
+			}
 		}
-		pause.Reset(next)
 	}
+}
+
+// few reports whether a flush for those who wait would serve so few that it is
+// better to let others join. For many it goes on at once: they come while the disk
+// works.
+func (l *Log) few() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting) < 16
 }
 
 // idle is how long the writer sleeps when nothing waits and nobody wakes it.
@@ -50,6 +63,7 @@ func (l *Log) batch(now time.Time) (batch []*entry, next time.Duration, closed b
 		return nil, l.due.Sub(now), false
 	}
 	batch, l.waiting = l.waiting, nil
+	l.admit()
 	return batch, 0, l.closed
 }
 
@@ -80,6 +94,7 @@ func (l *Log) settle(batch []*entry, err error) {
 			l.due = time.Now().Add(l.cfg.Delay)
 		}
 		l.waiting = append(again, l.waiting...)
+		l.admit() // to be refused
 	}
 	for _, e := range batch {
 		if e.done != nil {

@@ -1,0 +1,121 @@
+// Command bare serves one model to everybody over TLS, with ONNX Runtime and
+// nothing around it but net/http and the protocol: what the gateway's speed is
+// held against.
+//
+//	go run ./bench/bare -listen 127.0.0.1:9443 -data FOLDER [MODEL.onnx]
+//
+// Without a model it makes Triton's fixture "simple", two vectors of 16 numbers
+// in, their sum and difference out, and leaves it in the folder, as it does its
+// certificate, tls.crt; with -write that is all it does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/redoubt-ml/redoubt/ml/onnx"
+	"github.com/redoubt-ml/redoubt/ml/ort"
+	"github.com/redoubt-ml/redoubt/serve/engine"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
+	"github.com/redoubt-ml/redoubt/serve/oip"
+)
+
+const fixture = "simple.onnx"
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:9443", "address")
+	data := flag.String("data", ".", "folder of the certificate and the model")
+	write := flag.Bool("write", false, "make the model, and end")
+	flag.Parse()
+	if *write {
+		if err := writeSimple(filepath.Join(*data, fixture)); err != nil {
+			log.Fatal("bare: ", err)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *listen, *data, flag.Arg(0)); err != nil {
+		log.Fatal("bare: ", err)
+	}
+}
+
+func run(ctx context.Context, listen, data, model string) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as redoubt serve does
+	}
+	if model == "" {
+		model = filepath.Join(data, fixture)
+		if err := writeSimple(model); err != nil {
+			return err
+		}
+	}
+	rt, err := ort.Open("")
+	if err != nil {
+		return err
+	}
+	e, err := engine.Open(ctx, rt, model, engine.LocalConfig{Name: "simple", Version: "1"})
+	if err != nil {
+		return err
+	}
+	cert, err := gateway.OwnCertificate(data, []string{"127.0.0.1", "localhost"})
+	if err != nil {
+		return errors.Join(err, e.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v2/models/simple/infer", infer(e))
+	srv := &http.Server{Addr: listen, Handler: mux, TLSConfig: cert.Config(nil)}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	fmt.Println("serving at", listen)
+	if err = srv.ListenAndServeTLS("", ""); errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, e.Close())
+}
+
+func infer(e *engine.Local) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, err := oip.ReadRequest(r, nil, oip.Limits{})
+		if err == nil {
+			var a *oip.Response
+			if a, err = e.Infer(r.Context(), q); err == nil {
+				err = oip.WriteResponse(w, r, q, a)
+			}
+		}
+		if err != nil {
+			oip.WriteError(w, err, "")
+		}
+	}
+}
+
+// writeSimple makes the fixture.
+func writeSimple(path string) error {
+	value := func(name string) *onnx.Value {
+		dims := []onnx.Dim{{Size: -1, Symbol: "n"}, {Size: 16}}
+		return &onnx.Value{Name: name, Type: &onnx.Type{Kind: "tensor", Tensor: &onnx.TensorType{Elem: onnx.Int32, HasShape: true, Dims: dims}}}
+	}
+	m := &onnx.Model{IRVersion: 8, Opsets: []onnx.Opset{{Version: 13}}, Graph: &onnx.Graph{
+		Name:    "simple",
+		Inputs:  []*onnx.Value{value("INPUT0"), value("INPUT1")},
+		Outputs: []*onnx.Value{value("OUTPUT0"), value("OUTPUT1")},
+		Nodes: []*onnx.Node{
+			onnx.NewNode("Add", []string{"INPUT0", "INPUT1"}, []string{"OUTPUT0"}),
+			onnx.NewNode("Sub", []string{"INPUT0", "INPUT1"}, []string{"OUTPUT1"}),
+		},
+	}}
+	b, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o644)
+}

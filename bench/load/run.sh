@@ -1,0 +1,80 @@
+#!/bin/sh
+# Measures the gateway against a bare handler that asks the same model, on
+# loopback and over TLS: first as many calls as each answers, then an open loop
+# at half of what the gateway can.
+#
+#   bench/load/run.sh [throughput|latency|soak]      # the first two by default
+#
+# SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
+# repeated (3), CALLERS how many call at once (64), WAIT=false has inferences not
+# wait for the audit log. soak runs for SOAK (30m) at RATE calls a second (500)
+# and prints the memory that the server holds every minute. PORT is the first of
+# four that are used (19443).
+set -eu
+
+cd "$(dirname "$0")/../.."
+what=${1:-both}
+each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-true} port=${PORT:-19443}
+dir=$(mktemp -d)
+pids=
+trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
+trap 'exit 1' INT TERM
+
+go build -trimpath -o "$dir/redoubt" ./cmd/redoubt
+go build -o "$dir/bare" ./bench/bare
+go build -o "$dir/load" ./bench/load
+export XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}"
+
+reachable() { # waits for a server to answer
+	n=0
+	until curl -sk -o /dev/null "$1"; do
+		n=$((n + 1))
+		[ $n -lt 100 ] || { echo "nothing answers at $1" >&2; cat "$dir"/*.log >&2; exit 1; }
+		sleep 0.1
+	done
+}
+
+mkdir "$dir/b"
+"$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1 &
+pids="$pids $!"
+reachable https://127.0.0.1:$port/
+cat >"$dir/gateway.yaml" <<YAML
+data: $dir/g
+listen: {rest: "127.0.0.1:$((port + 1))", grpc: "127.0.0.1:$((port + 2))", admin: "127.0.0.1:$((port + 3))"}
+limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/hour}
+audit: {wait: $wait}
+models: [{name: simple, path: $dir/b/simple.onnx, limits: "10000000/hour, 10000000/day"}]
+YAML
+"$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
+gateway=$!
+pids="$pids $gateway"
+reachable https://127.0.0.1:$((port + 1))/v2/health/live
+"$dir/redoubt" user add --data "$dir/g" --service ci --role model_user >/dev/null
+TOKEN=$("$dir/redoubt" token create --data "$dir/g" --account ci load)
+export TOKEN
+
+bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
+ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
+send() { "$dir/load" "$@" <bench/load/simple.json; }
+
+if [ "$what" = soak ]; then
+	send $ours -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $gateway
+	exit
+fi
+send $bare -for 2s >/dev/null
+send $ours -for 2s >/dev/null
+most=0
+if [ "$what" != latency ]; then
+	for i in $(seq "$rounds"); do
+		echo "== bare, $callers at once";    send $bare -callers "$callers" -for "$each"
+		echo "== gateway, $callers at once"; send $ours -callers "$callers" -for "$each" | tee "$dir/out"
+		most=$(sed -n 's/.* s, \([0-9]*\) a second.*/\1/p' "$dir/out")
+	done
+fi
+if [ "$what" != throughput ]; then
+	rate=${RATE:-$((most / 2))}
+	for i in $(seq "$rounds"); do
+		echo "== bare, $rate a second";    send $bare -rate "$rate" -for "$each"
+		echo "== gateway, $rate a second"; send $ours -rate "$rate" -for "$each"
+	done
+fi
