@@ -9,8 +9,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"golang.org/x/net/http2"
 )
 
 // heapFor is what a function allocates, in bytes, with all that runs beside it.
@@ -39,7 +37,7 @@ func fields(field string, n int) string {
 func TestCostOfBadInput(t *testing.T) {
 	s, token := started(t, nil)
 	c := callerOf(t, s, token)
-	transport := &http2.Transport{TLSClientConfig: c.http.Transport.(*http.Transport).TLSClientConfig}
+	transport := overHTTP2(c)
 	t.Cleanup(transport.CloseIdleConnections)
 	const size = 1 << 20
 	many := func(part string) string { return strings.Repeat(part, size/len(part)) }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
@@ -94,11 +93,18 @@ func TestGRPCRefusals(t *testing.T) {
 	}
 }
 
+// overHTTP2 is a caller's way to the server that speaks nothing else.
+func overHTTP2(c *caller) *http.Transport {
+	only := new(http.Protocols)
+	only.SetHTTP2(true)
+	return &http.Transport{TLSClientConfig: c.http.Transport.(*http.Transport).TLSClientConfig.Clone(), Protocols: only}
+}
+
 // Bytes that are no message, and requests that are not gRPC, by hand.
 func TestGRPCByHand(t *testing.T) {
 	s, token := started(t, nil)
 	c := callerOf(t, s, token)
-	transport := &http2.Transport{TLSClientConfig: c.http.Transport.(*http.Transport).TLSClientConfig}
+	transport := overHTTP2(c)
 	t.Cleanup(transport.CloseIdleConnections)
 	// That bytes are no message is "internal" in gRPC's own list of codes.
 	for name, r := range map[string]struct {
