@@ -80,12 +80,17 @@ func startedWith(t testing.TB, logger *slog.Logger, change func(*Config)) (*Serv
 	if err != nil {
 		t.Fatal(err)
 	}
-	by := redoubt.Principal{ID: "local:0"}
-	a, err := s.Identity().CreateService(t.Context(), by, "ci", []string{"model_user"}, nil)
+	return s, userOf(t, s, "ci")
+}
+
+// userOf makes an account that may call the model, and returns its token.
+func userOf(t testing.TB, s *Server, name string) string {
+	t.Helper()
+	a, err := s.Identity().CreateService(t.Context(), redoubt.Principal{ID: "local:0"}, name, []string{"model_user"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, tokenOf(t, s, a.ID, "model:simple:invoke")
+	return tokenOf(t, s, a.ID, "model:simple:invoke")
 }
 
 // tokenOf is a token of an account, bounded by scopes if there are any.

@@ -87,6 +87,9 @@ func (c *Config) Check() error {
 	if l := &c.Limits; min(c.Drain, c.Grace, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
 		return errors.New("drain, grace, header_time, body_time, answer_time: a time cannot be negative")
 	}
+	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 {
+		return errors.New("limits.concurrent, limits.concurrent_each: a bound cannot be negative")
+	}
 	if len(c.Models) == 0 {
 		return errors.New("models: none is named: give each a name and a path or an upstream")
 	}
@@ -160,6 +163,9 @@ func (c *Config) defaults() {
 	}
 	if c.Limits.Concurrent == 0 {
 		c.Limits.Concurrent = 256
+	}
+	if c.Limits.ConcurrentEach == 0 {
+		c.Limits.ConcurrentEach = max(1, c.Limits.Concurrent/4)
 	}
 	if c.Audit.Wait == nil {
 		wait := true

@@ -156,6 +156,9 @@ type Limits struct {
 	Nodes int    `yaml:"nodes"`
 	// Concurrent bounds the calls under way at once; 256 by default.
 	Concurrent int `yaml:"concurrent"`
+	// ConcurrentEach bounds those of one caller; a quarter of Concurrent by
+	// default.
+	ConcurrentEach int `yaml:"concurrent_each"`
 	// HeaderTime bounds how long a client takes to send the headers of a request,
 	// 10s by default; BodyTime how long its body, and AnswerTime how long it takes
 	// to read the answer, 30s each by default.

@@ -93,9 +93,8 @@ func TestHTTP2(t *testing.T) {
 	s, token := started(t, func(c *Config) {
 		c.Limits.HeaderTime, c.Limits.BodyTime, c.Limits.AnswerTime = time.Second, time.Second, time.Second
 		c.Models[0].Timeout = time.Second
-		c.Limits.Concurrent = 2000 // one attacker alone may fill 256
 	})
-	good := callerOf(t, s, token)
+	good := callerOf(t, s, userOf(t, s, "somebody-else"))
 	ways["rest"](good, "simple")
 	ways["grpc"](good, "simple")
 	before := runtime.NumGoroutine()

@@ -180,6 +180,7 @@ func (c *Config) terms() (gateway.Terms, error) {
 	t := gateway.Terms{
 		Hurried:    c.Audit.Wait != nil && !*c.Audit.Wait,
 		Concurrent: c.Limits.Concurrent,
+		Each:       c.Limits.ConcurrentEach,
 		BodyTime:   c.Limits.BodyTime,
 		AnswerTime: c.Limits.AnswerTime,
 		Headers:    limit.Headers{Legacy: c.Headers.XRateLimit},

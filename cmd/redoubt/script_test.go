@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -48,6 +49,17 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep, "hangup": hangup, "await": await,
+		},
+		// [curl]: whether it is here; where it must be, its absence is an error.
+		Condition: func(name string) (bool, error) {
+			if name != "curl" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			_, err := exec.LookPath(name)
+			if err != nil && need.Demanded(name) {
+				return false, err
+			}
+			return err == nil, nil
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())

@@ -31,11 +31,16 @@ func Data(t testing.TB, name string) string {
 // REDOUBT_REQUIRE demands what.
 func Missing(t testing.TB, what, description string) {
 	t.Helper()
-	required := strings.Split(os.Getenv("REDOUBT_REQUIRE"), ",")
-	if slices.Contains(required, what) || slices.Contains(required, "all") {
+	if Demanded(what) {
 		t.Fatalf("needs %s, which REDOUBT_REQUIRE demands and which is absent", description)
 	}
 	t.Skipf("needs %s: absent", description)
+}
+
+// Demanded reports whether REDOUBT_REQUIRE names a need.
+func Demanded(what string) bool {
+	required := strings.Split(os.Getenv("REDOUBT_REQUIRE"), ",")
+	return slices.Contains(required, what) || slices.Contains(required, "all")
 }
 
 // Root is the module's root folder.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
@@ -317,20 +318,37 @@ var (
 	record     = flag.String("record", "", "with -listen: keep the requests in this folder, in files named by their ids")
 )
 
-// TestServe serves the fixtures for bench/clients:
+// TestServe serves the fixtures, until interrupted for bench/clients, which
+// records what real clients send:
 //
 //	go test ./serve/engine -run TestServe -timeout 0 -listen 127.0.0.1:8000 -listen-grpc 127.0.0.1:8001
 func TestServe(t *testing.T) {
-	if *listen == "" {
-		t.Skip("serves only when asked with -listen")
-	}
 	s := &server{engines: fixtures(t), name: "triton", token: "secret", extensions: []string{"binary_tensor_data", "statistics"}, record: *record}
 	s.overGRPC(t, *listenGRPC)
-	web := &http.Server{Addr: *listen, Handler: s}
+	l, err := net.Listen("tcp", cmp.Or(*listen, "127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := &http.Server{Handler: s}
 	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
 	defer stop()
 	context.AfterFunc(ctx, func() { _ = web.Close() })
-	if err := web.ListenAndServe(); err != http.ErrServerClosed {
+	if *listen == "" {
+		go func() {
+			defer stop()
+			a, err := http.Get("http://" + l.Addr().String() + "/v2/health/ready")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			a.Body.Close()
+			if a.StatusCode != http.StatusOK && a.StatusCode != http.StatusUnauthorized {
+				t.Errorf("it answers with %d", a.StatusCode)
+			}
+		}()
+	}
+	if err := web.Serve(l); err != http.ErrServerClosed {
 		t.Error(err)
 	}
+	http.DefaultClient.CloseIdleConnections()
 }

@@ -82,6 +82,9 @@ type Terms struct {
 	// Concurrent bounds the calls that are under way at once, whose bodies are in
 	// memory; 0 means 256.
 	Concurrent int
+	// Each bounds those of one caller, so that nobody takes all places; 0 means a
+	// quarter of Concurrent.
+	Each int
 	// BodyTime bounds how long a client takes to send the body of a call, which
 	// has its place among the concurrent ones meanwhile; 0 means 30 seconds.
 	BodyTime time.Duration

@@ -650,6 +650,41 @@ func TestConcurrency(t *testing.T) {
 	}
 }
 
+// One caller cannot take the places of others.
+func TestConcurrencyOfEach(t *testing.T) {
+	m, started, release := loans(), make(chan bool), make(chan bool)
+	m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
+	h := buildOn(t, gateway.Terms{Concurrent: 4, Each: 1}, gateway.Config{}, m)
+	codes := make(chan int)
+	call := func(token string) {
+		code, _, _ := h.ask(t, token, "POST", "/v2/models/loans/infer", row)
+		codes <- code
+	}
+	go call("user")
+	<-started
+	for _, w := range ways {
+		if code, ok := w.ask(t, h, "user", "loans"); ok || code != oip.Limited {
+			t.Errorf("%s, a second call: %v, answered %v", w.name, code, ok)
+		}
+	}
+	if _, _, head := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); head.Get("Retry-After") == "" {
+		t.Errorf("headers %v", head)
+	}
+	go call("developer")
+	<-started
+	close(release)
+	for range 2 {
+		if code := <-codes; code != 200 {
+			t.Errorf("%d", code)
+		}
+	}
+	go call("user") // whose place is free again
+	<-started
+	if code := <-codes; code != 200 {
+		t.Errorf("afterwards: %d", code)
+	}
+}
+
 // A model's own time limit holds for its calls.
 func TestTimeout(t *testing.T) {
 	m := loans()

@@ -76,6 +76,24 @@ func TestSchema(t *testing.T) {
 	}
 }
 
+// Where a score is not a number no class wins, and none is made up.
+func TestScoresThatAreNone(t *testing.T) {
+	m := loans()
+	m.Settings.Inputs = map[string]gateway.Rule{"x": {Missing: true}}
+	m.Versions[0].Engine = &broken{}
+	code, body, _ := build(t, gateway.Config{}, m).ask(t, "user", "POST", "/api/v1/models/loans/predict", `{"features":{"x":[1,2]}}`)
+	if code != 200 || strings.Contains(body, `"prediction"`) || strings.Contains(body, `"scores"`) || !strings.Contains(body, `"p":[null,0.5,0.5]`) {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// broken is a scorer whose first score is not a number.
+type broken struct{ scorer }
+
+func (b *broken) Infer(context.Context, *oip.Request) (*oip.Response, error) {
+	return &oip.Response{Outputs: []oip.Tensor{{Name: "p", Datatype: oip.FP32, Shape: []int64{1, 3}, Raw: raw([]float32{float32(math.NaN()), .5, .5})}}}, nil
+}
+
 func TestMissingValues(t *testing.T) {
 	m := loans()
 	m.Settings.Inputs = map[string]gateway.Rule{"x": {Missing: true}}

@@ -11,7 +11,7 @@ import (
 
 var limits = &Guard{
 	Name: "limit",
-	Doc:  "takes the call from what the principal, the model and everyone have left, from all or from none",
+	Doc:  "bounds the calls of one caller that are under way, and takes the call from what the principal, the model and everyone have left, from all or from none",
 	wrap: func(g *Gateway, next Infer) Infer {
 		return func(ctx context.Context, c *Call) (*oip.Response, error) {
 			buckets := make([]limit.Bucket, 0, 4)
@@ -24,6 +24,12 @@ var limits = &Guard{
 			if who == "" { // of an open model: everybody from one network is one
 				who = networkOf(c.From).String()
 			}
+			release, ok := c.offer.callers.Acquire(who)
+			if !ok {
+				c.Note("limit", "calls under way")
+				return nil, oip.Errorf(oip.Limited, "too many of your calls are under way: wait for an answer before the next")
+			}
+			defer release()
 			add("principal", who, false, c.offer.terms.Principal)
 			if c.Served != nil && c.Action == policy.Invoke {
 				s := &c.Served.Model.Settings

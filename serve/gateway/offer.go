@@ -3,11 +3,14 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/redoubt-ml/redoubt/serve/limit"
 )
 
 // Offer is what a gateway serves at a time: models, and the terms on which it
@@ -21,6 +24,7 @@ type Offer struct {
 	// longest is what the slowest model may take.
 	longest time.Duration
 	room    chan struct{} // a place for each concurrent call
+	callers *limit.Concurrency
 
 	// users are the calls that see this offer, and the gateway while it is the
 	// current one. When the last has gone idle is closed.
@@ -34,12 +38,18 @@ func NewOffer(ctx context.Context, terms Terms, models []*Model) (*Offer, error)
 	if terms.Concurrent == 0 {
 		terms.Concurrent = 256
 	}
+	if terms.Each == 0 {
+		terms.Each = max(1, terms.Concurrent/4)
+	}
+	if terms.Concurrent < 0 || terms.Each < 0 {
+		return nil, errors.New("offer models: a bound on the calls under way is negative")
+	}
 	if terms.Name == "" {
 		terms.Name = "redoubt"
 	}
 	o := &Offer{
 		terms: terms, models: slices.Clone(models), served: map[string]map[string]*Served{},
-		room: make(chan struct{}, terms.Concurrent), idle: make(chan struct{}),
+		room: make(chan struct{}, terms.Concurrent), callers: limit.NewConcurrency(0, terms.Each), idle: make(chan struct{}),
 	}
 	o.users.Store(1)
 	for _, m := range models {

@@ -72,7 +72,11 @@ func (s *Served) interpret(row map[string]any, t *oip.Tensor, values []any) {
 	case len(values) > 1:
 		scores := make([]float64, len(values))
 		for j, v := range values {
-			scores[j], _ = v.(float64)
+			score, ok := v.(float64)
+			if !ok { // not a number, so that none of them wins
+				return
+			}
+			scores[j] = score
 		}
 		if _, have := row["prediction"]; !have {
 			row["prediction"] = named(first(scores))

@@ -222,6 +222,10 @@ func (t *transport) fail(err error) {
 		t.w.Header().Set("WWW-Authenticate", `Bearer realm="redoubt"`)
 	case oip.Unavailable:
 		t.w.Header().Set("Retry-After", "1")
+	case oip.Limited:
+		if t.w.Header().Get("Retry-After") == "" { // of no rate
+			t.w.Header().Set("Retry-After", "1")
+		}
 	}
 	oip.WriteError(t.w, err, t.id)
 }

@@ -30,7 +30,7 @@ var (
 // A real browser, with the virtual authenticator of its developer tools, enrols a
 // passkey, signs out, signs in, steps up and adds one-time codes.
 func TestBrowser(t *testing.T) {
-	if !*e2e {
+	if !*e2e && !need.Demanded("chromium") {
 		t.Skip("run with -e2e (make e2e)")
 	}
 	path, err := exec.LookPath("chromium")
