@@ -108,7 +108,8 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // maskPAN hides all but the last four digits of whatever could be a card number:
 // groups of digits with single spaces or hyphens between, that begin as cards do
-// and pass Luhn's check.
+// and pass Luhn's check. One random id in five hundred has such a run, and would no
+// longer be found: digits within an identifier stay.
 func maskPAN(s string) string {
 	var out []byte // nil while nothing is hidden
 	var few [longestPAN]int
@@ -121,6 +122,10 @@ func maskPAN(s string) string {
 			last := places[n-1]
 			if last+1 < len(s) && isDigit(s[last+1]) || !luhn(s, places[:n]) {
 				continue
+			}
+			if end := identifier(s, i); end > 0 {
+				i = end - 1
+				break
 			}
 			if out == nil {
 				out = []byte(s)
@@ -137,6 +142,58 @@ func maskPAN(s string) string {
 	}
 	return string(out)
 }
+
+// identifier is the end of the UUID (RFC 9562), or of the random id or digest in
+// hexadecimal, that place i stands in; 0 if it stands in neither. What is digits
+// alone could be several cards, and is none.
+func identifier(s string, i int) (end int) {
+	const longest, uuid = 512 / 4, 36
+	for begin := max(i-uuid+1, 0); begin <= i && begin+uuid <= len(s); begin++ {
+		if id := s[begin : begin+uuid]; isUUID(id) && whole(s, begin, begin+uuid) && digits(id) < uuid-4 {
+			return begin + uuid
+		}
+	}
+	begin := i
+	for begin > 0 && i-begin <= longest && isHex(s[begin-1]) {
+		begin--
+	}
+	end = i
+	for end < len(s) && end-i <= longest && isHex(s[end]) {
+		end++
+	}
+	known := slices.Contains([]int{128 / 4, 160 / 4, 256 / 4, 384 / 4, longest}, end-begin)
+	if known && whole(s, begin, end) && digits(s[begin:end]) < end-begin {
+		return end
+	}
+	return 0
+}
+
+func isUUID(s string) bool {
+	for i := range len(s) {
+		switch i {
+		case 8, 13, 18, 23:
+			if s[i] != '-' {
+				return false
+			}
+		default:
+			if !isHex(s[i]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// whole reports whether neither a letter nor a digit joins a part of s.
+func whole(s string, begin, end int) bool {
+	return (begin == 0 || !word(s[begin-1])) && (end == len(s) || !word(s[end]))
+}
+
+func isHex(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'f' }
+
+// word reports whether a byte goes on what is written before it: a letter, also
+// beyond ASCII, or a digit.
+func word(c byte) bool { return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c >= utf8.RuneSelf }
 
 // issuer reports whether payment cards begin with a digit: the others belong to
 // airlines, health care and national bodies.
@@ -197,9 +254,7 @@ func maskMail(s string) string {
 
 // local reports whether a byte may stand in an address: letters beyond ASCII are
 // taken for such.
-func local(c byte) bool {
-	return isDigit(c) || 'a' <= c|0x20 && c|0x20 <= 'z' || c >= utf8.RuneSelf || strings.IndexByte("._%+-", c) >= 0
-}
+func local(c byte) bool { return word(c) || strings.IndexByte("._%+-", c) >= 0 }
 
 // The shortest mark of a token, and what is long enough to be one.
 const (
