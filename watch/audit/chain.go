@@ -19,15 +19,21 @@ type chain struct {
 	segment int64 // size after which another begins
 	lock    *os.File
 
-	file file  // nil where the next entry begins a segment
-	size int64 // of what is durable in it
-	torn bool  // there may be more in the file, which is to be cut off
+	file    file // nil where the next entry begins a segment
+	end     mark // of what was written
+	durable mark // of what was flushed
+	torn    bool // there may be more in the file, which is to be cut off
 
-	seq  int64
-	hash link
-	id   string // of the last entry
+	id string // of the last entry when the log was opened
 
 	buf []byte
+}
+
+// mark is a place in the log, after an entry.
+type mark struct {
+	seq  int64
+	hash link
+	size int64 // of the segment up to here
 }
 
 // file is what is asked of an open segment: an [os.File], or one that a test has
@@ -98,7 +104,8 @@ func (c *chain) resume() (cut int64, err error) {
 		}
 		c.id = e.ID
 	}
-	c.seq, c.hash, c.size = s.seq, s.hash, s.good
+	c.end = mark{s.seq, s.hash, s.good}
+	c.durable = c.end
 	f, err := os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
@@ -120,12 +127,12 @@ func (c *chain) lastTime() int64 {
 	return n
 }
 
-// mend cuts off what is not known to be durable.
+// mend cuts off what is beyond the end.
 func (c *chain) mend() error {
 	if !c.torn {
 		return nil
 	}
-	if err := c.file.Truncate(c.size); err != nil {
+	if err := c.file.Truncate(c.end.size); err != nil {
 		return fmt.Errorf("cut off what was not written whole: %w", err)
 	}
 	if err := c.file.Sync(); err != nil {
@@ -135,57 +142,66 @@ func (c *chain) mend() error {
 	return nil
 }
 
-// append makes entries durable, all or none.
-func (c *chain) append(batch []*entry) error {
-	if err := c.ready(); err != nil {
-		return err
+// write hands entries to the system, all or none, and numbers them. When what was
+// written before has been lost as well, it says so.
+func (c *chain) write(batch []*entry) (lost bool, err error) {
+	if lost, err := c.ready(); err != nil {
+		return lost, err
 	}
-	seq, hash := c.seq, c.hash
+	end := c.end
 	c.buf = c.buf[:0]
 	var event []byte
 	for _, e := range batch {
 		event = append(appendID(event[:0], e.id), e.rest...)
-		seq++
-		hash = hash.next(seq, event)
-		c.buf = appendLine(c.buf, seq, hash, event)
+		end.seq++
+		end.hash = end.hash.next(end.seq, event)
+		c.buf = appendLine(c.buf, end.seq, end.hash, event)
+		e.seq = end.seq
 	}
-	c.torn = true // until it is known that it is not
-	if _, err := c.file.WriteAt(c.buf, c.size); err != nil {
-		return errors.Join(err, c.mend())
+	if _, err := c.file.WriteAt(c.buf, c.end.size); err != nil {
+		c.torn = true
+		return false, errors.Join(err, c.mend())
 	}
-	if err := c.file.Sync(); err != nil {
-		return errors.Join(err, c.mend())
-	}
-	c.torn = false
-	c.size += int64(len(c.buf))
-	c.seq, c.hash = seq, hash
+	end.size += int64(len(c.buf))
+	c.end = end
 	if cap(c.buf) > maxLine {
 		c.buf = nil // a burst of large entries is not kept for ever
 	}
-	return nil
+	return false, nil
+}
+
+// rewind goes back to what is known to be durable, because of err.
+func (c *chain) rewind(err error) error {
+	c.end, c.torn = c.durable, true
+	return errors.Join(err, c.mend())
 }
 
 // ready has a segment open that ends where the next entry begins.
-func (c *chain) ready() error {
-	if c.file != nil && c.size >= c.segment {
+func (c *chain) ready() (lost bool, err error) {
+	if c.file != nil && c.end.size >= c.segment && !c.torn {
+		if err := c.file.Sync(); err != nil {
+			return true, err
+		}
+		c.durable = c.end
 		err := c.file.Close()
 		if c.file = nil; err != nil {
-			return err
+			return false, err
 		}
 	}
 	if c.file != nil {
-		return c.mend()
+		return false, c.mend()
 	}
-	path := filepath.Join(c.dir, segmentName(c.seq+1))
+	path := filepath.Join(c.dir, segmentName(c.end.seq+1))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("begin a segment: %w", err)
+		return false, fmt.Errorf("begin a segment: %w", err)
 	}
 	if err := syncFolder(c.dir); err != nil {
-		return errors.Join(err, f.Close(), os.Remove(path))
+		return false, errors.Join(err, f.Close(), os.Remove(path))
 	}
-	c.file, c.size = f, 0
-	return nil
+	c.file = f
+	c.end.size, c.durable.size = 0, 0
+	return false, nil
 }
 
 // syncFolder makes the name of a new file durable.
