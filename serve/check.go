@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/limit"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 )
@@ -81,6 +83,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
+	if !slices.Contains(gateway.Waits, gateway.Wait(c.Audit.Wait)) {
+		return fmt.Errorf("audit.wait: %q is none of flush, write and none", c.Audit.Wait)
+	}
 	if err := c.Tracing.check(); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
@@ -141,6 +146,7 @@ func (c *Config) defaults() {
 	set(&c.Listen.GRPC, "127.0.0.1:8444")
 	set(&c.Listen.Admin, "127.0.0.1:8445")
 	set(&c.Limits.Address, "600/minute")
+	set(&c.Audit.Wait, string(gateway.Write))
 	if c.TLS.Hosts == nil && len(c.TLS.ACME.Hosts) == 0 {
 		c.TLS.Hosts = []string{"localhost", "127.0.0.1", "::1"}
 	}
@@ -166,10 +172,6 @@ func (c *Config) defaults() {
 	}
 	if c.Limits.ConcurrentEach == 0 {
 		c.Limits.ConcurrentEach = max(1, c.Limits.Concurrent/4)
-	}
-	if c.Audit.Wait == nil {
-		wait := true
-		c.Audit.Wait = &wait
 	}
 	if c.Tracing.Endpoint != "" && c.Tracing.Sample == 0 {
 		c.Tracing.Sample = 0.01

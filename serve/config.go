@@ -171,8 +171,11 @@ const modelTime = 30 * time.Second // that a call takes at most, unless its mode
 
 // Audit says how the log is kept.
 type Audit struct {
-	// Wait is false to answer inferences before their entries are durable.
-	Wait *bool `yaml:"wait"`
+	// Wait is what an inference waits for before it is answered: "flush" until the
+	// disk has its entry, "write" until the operating system has it (the default: it
+	// survives the process, and the machine after 50 ms), "none" while it is in
+	// memory. Models marked sensitive wait for the disk all the same.
+	Wait string `yaml:"wait"`
 }
 
 // Headers are compatibility with what some clients and checklists expect.
