@@ -106,8 +106,14 @@ require go.opentelemetry.io/otel/sdk v1.47.0
 // Traces: how collectors take them, OTLP over HTTP (serve).
 require go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
 
+// Merkle trees and signed notes of transparency logs (watch/audit).
+require golang.org/x/mod v0.42.0
+
 // Tests only (serve): a collector reads what is sent.
 require go.opentelemetry.io/proto/otlp v1.11.0
+
+// Tests only (watch/audit): Merkle trees as somebody else computes them.
+require github.com/transparency-dev/merkle v0.0.2
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
@@ -153,7 +159,6 @@ require (
 	go.uber.org/atomic v1.12.0 // indirect
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
-	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect

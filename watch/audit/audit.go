@@ -29,21 +29,36 @@
 //   - What Record has taken is there after a crash of the machine at any moment,
 //     and so is what Write and Enqueue have taken longer ago than the delay. What
 //     Write has taken is there when the process is killed the moment after.
+//
 //   - A line that a crash cut short is recognised and cut off when the log is
 //     opened again, which is recorded. Anything else that does not fit is damage,
 //     and a damaged log is not opened.
+//
 //   - While the disk is slow and the buffer full, all wait for room, as long as
 //     their contexts let them: a burst is slowed down, not refused.
+//
 //   - While the disk refuses, Record and Write fail at once and Enqueue when the
 //     buffer is full; they go on by themselves when the disk takes entries again.
 //     An entry that Record or Write failed to write is not in the log, and one that
 //     Write or Enqueue took is tried again until it is.
+//
 //   - Card numbers, e-mail addresses and bearer tokens are masked before anything
 //     is written, and long fields are cut, visibly.
 //
-// Whoever can write to the folder can also write the whole chain anew, or take
-// entries off its end: [Verify] finds damage within the log, and signed
-// checkpoints kept elsewhere are to find the rest.
+//   - What entries tell of a person can be erased ([Log.Erase]) and old entries be
+//     pruned ([Log.Prune]), unless a legal hold stands, and every proof stays valid.
+//
+// # Proof
+//
+// The hashes of the entries are the leaves of a Merkle tree (RFC 6962), whose size
+// and root the log signs once a second while it grows (C2SP tlog-checkpoint).
+// [Prove] shows that an event is in the log to whoever has the public key, and
+// [ProveGrowth] that a checkpoint grew out of an earlier one, which witnesses
+// check before they sign it too.
+//
+// Whoever can write to the folder and has the key can write a whole log anew.
+// Checkpoints that were kept elsewhere, or witnessed, find that, and entries taken
+// off the end: give them to [Verify].
 package audit
 
 import (
@@ -61,6 +76,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"github.com/redoubt-ml/redoubt"
 )
 
@@ -74,6 +91,14 @@ type Config struct {
 	// SegmentSize is the size in bytes after which a new file is begun; 64 MiB if
 	// zero.
 	SegmentSize int64
+	// Signer signs checkpoints, under its name: see [Key]. Without one the log is
+	// chained and not signed.
+	Signer note.Signer
+	// Checkpoints is how often the log signs itself while it grows; 1 s if zero.
+	Checkpoints time.Duration
+	// Personal seals what entries tell of persons, each under a key of his own, so
+	// that it can be erased: see [Subjects].
+	Personal bool
 	// Logger is told when the disk refuses and when it takes entries again, once
 	// each; nil for nobody.
 	Logger *slog.Logger
@@ -83,6 +108,8 @@ const (
 	defaultDelay   = 50 * time.Millisecond
 	defaultBuffer  = 4096
 	defaultSegment = 64 << 20
+
+	defaultCheckpoints = time.Second
 )
 
 // ErrFull says that the buffer is full and the disk refuses what is in it, or
@@ -103,10 +130,16 @@ type Log struct {
 	chain *chain
 
 	writer, flusher task
+	tree            *tree // the flusher's, like what is signed when
+	signed          checkpoints
+
+	subjects  *Subjects  // nil where persons are not sealed
+	retaining sync.Mutex // held while something is kept, erased or pruned
 
 	mu        sync.Mutex
 	waiting   []*entry      // to be written
 	unflushed []*entry      // written, and not known to be durable
+	count     int           // of those that wait, are being written, or are unflushed
 	due       time.Time     // when the first that waits is to be written at the latest
 	flushDue  time.Time     // when the first that is unflushed is to be durable at the latest
 	room      chan struct{} // closed, and replaced, when a full buffer may have room or nobody should wait for it
@@ -122,7 +155,8 @@ type entry struct {
 	rest []byte // of the event, after its id
 	want stage
 	done chan error // who waits for that; nil when he was told, or nobody does
-	seq  int64      // once it is written
+	seq  int64      // once it is written, like hash
+	hash link
 }
 
 // stage is how far an entry has come.
@@ -146,6 +180,9 @@ func Open(dir string, cfg Config) (*Log, error) {
 	if cfg.SegmentSize <= 0 {
 		cfg.SegmentSize = defaultSegment
 	}
+	if cfg.Checkpoints <= 0 {
+		cfg.Checkpoints = defaultCheckpoints
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -156,8 +193,11 @@ func Open(dir string, cfg Config) (*Log, error) {
 	node := make([]byte, 4)
 	rand.Read(node) // it never fails
 	l := &Log{
-		cfg: cfg, node: hex.EncodeToString(node), chain: c, last: c.lastTime(),
+		cfg: cfg, node: hex.EncodeToString(node), chain: c, last: idTime(c.id),
 		writer: newTask(), flusher: newTask(), room: make(chan struct{}),
+	}
+	if err := l.resume(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open audit log: %w", err), c.close())
 	}
 	go l.writer.run(l.write)
 	go l.flusher.run(l.flush)
@@ -172,6 +212,32 @@ func Open(dir string, cfg Config) (*Log, error) {
 		}
 	}
 	return l, nil
+}
+
+// resume brings what is kept beside the entries up to them, and holds the log
+// against what it has signed of itself.
+func (l *Log) resume() (err error) {
+	if l.cfg.Personal {
+		if l.subjects, err = openSubjects(l.chain.dir); err != nil {
+			return err
+		}
+	}
+	if l.signed.newest, err = ReadCheckpoint(l.chain.dir, false); err != nil {
+		return err
+	}
+	if l.tree, err = openTree(l.chain.dir, l.chain.durable); err != nil {
+		return err
+	}
+	if c := l.signed.newest; c.Note != nil {
+		err = taken(c.Size, l.tree.size)
+		if l.tree.size >= c.Size {
+			err = extends(l.tree.file, head{l.tree.size, l.tree.root()}, c.head())
+		}
+	}
+	if err != nil {
+		return errors.Join(err, l.tree.file.Close())
+	}
+	return nil
 }
 
 // Record writes an event and returns when it is durable. The log sets the
@@ -225,7 +291,7 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	l.writer.end()
 	l.flusher.end()
-	err := l.chain.close()
+	err := errors.Join(l.tree.file.Close(), l.chain.close())
 	if n := len(l.waiting); n > 0 {
 		err = errors.Join(fmt.Errorf("close audit log: %d entries were not written: %w", n, l.err), err)
 	}
@@ -237,8 +303,15 @@ func (l *Log) accept(ctx context.Context, e redoubt.Event, want stage, done chan
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}
+	var boxes []box
+	if l.subjects != nil {
+		var err error
+		if boxes, err = l.subjects.seal(&e); err != nil {
+			return err
+		}
+	}
 	var few [1024]byte
-	rest := bytes.Clone(appendRest(few[:0], &e))
+	rest := bytes.Clone(appendRest(few[:0], &e, boxes))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.waitForRoom(ctx); err != nil {
@@ -254,6 +327,7 @@ func (l *Log) accept(ctx context.Context, e redoubt.Event, want stage, done chan
 	if sooner {
 		l.due = due
 	}
+	l.count++
 	l.waiting = append(l.waiting, &entry{id: l.newID(), rest: rest, want: want, done: done})
 	if sooner || len(l.waiting) == l.cfg.Buffer/2 {
 		l.writer.wake()
@@ -273,7 +347,7 @@ func (l *Log) newID() string {
 // waitForRoom returns when the buffer has room. The log is locked when it is
 // called and when it returns, and not while it waits.
 func (l *Log) waitForRoom(ctx context.Context) error {
-	for !l.closed && len(l.waiting)+len(l.unflushed) >= l.cfg.Buffer {
+	for !l.closed && l.count >= l.cfg.Buffer {
 		if l.err != nil {
 			return fmt.Errorf("%w: %w", ErrFull, l.err)
 		}

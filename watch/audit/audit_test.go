@@ -132,7 +132,7 @@ func TestChainFromItsDescription(t *testing.T) {
 		record(t, l, deed(i))
 	}
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	report, err := Verify(t.Context(), dir, Trust{})
 	if err != nil || report.Entries != 20 || report.Segments < 3 {
 		t.Fatal(report, err)
 	}
@@ -192,7 +192,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	report, err := Verify(t.Context(), dir, Trust{})
 	if err != nil || report.Entries != 1600 || report.Segments < 4 {
 		t.Fatal(report, err)
 	}
@@ -333,13 +333,14 @@ func BenchmarkWrite(b *testing.B)  { benchmark(b, (*Log).Write) }
 func benchmark(b *testing.B, way func(*Log, context.Context, redoubt.Event) error) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			l := open(b, b.TempDir(), Config{})
+			signer, _ := key(b, "log")
+			l := open(b, b.TempDir(), Config{Signer: signer, Personal: true})
 			var wg sync.WaitGroup
 			b.ResetTimer()
 			for w := range writers {
 				wg.Go(func() {
 					for i := w; i < b.N; i += writers {
-						if err := way(l, b.Context(), deed(i)); err != nil {
+						if err := way(l, b.Context(), deed(i%10)); err != nil {
 							b.Error(err)
 						}
 					}

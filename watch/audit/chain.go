@@ -82,8 +82,11 @@ func openChain(dir string, segment int64) (c *chain, cut int64, err error) {
 	return c, cut, nil
 }
 
-// resume reads the last segment, and of the one before its last entry.
+// resume finishes what pruning began, and reads the last segment, and of the one before its last entry.
 func (c *chain) resume() (cut int64, err error) {
+	if err := finishPruning(c.dir); err != nil {
+		return 0, err
+	}
 	names, err := segments(c.dir)
 	if err != nil || len(names) == 0 {
 		return 0, err
@@ -98,28 +101,33 @@ func (c *chain) resume() (cut int64, err error) {
 		last = line{l.seq, l.hash, append(last.event[:0], l.event...)}
 	}
 	if last.seq > 0 {
-		e, err := last.decode()
+		e, _, err := last.decode()
 		if err != nil {
 			return 0, &Damage{Segment: s.name, Entry: last.seq, Reason: err.Error()}
 		}
 		c.id = e.ID
 	}
-	c.end = mark{s.seq, s.hash, s.good}
-	c.durable = c.end
+	c.end = s.mark
 	f, err := os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
-	if c.file = f; s.left == 0 {
-		return 0, nil
+	c.file, c.torn = f, s.left > 0
+	if err := c.mend(); err != nil {
+		return 0, err
 	}
-	c.torn = true
-	return s.left, c.mend()
+	// What the process before has written may not have been flushed.
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	c.durable = c.end
+	return s.left, nil
 }
 
-// lastTime is the time in the last entry's id, 0 if there is none.
-func (c *chain) lastTime() int64 {
-	hex, _, _ := strings.Cut(c.id, "-")
+// idTime is the time in an entry's id, in nanoseconds since 1970; 0 if there is
+// none.
+func idTime(id string) int64 {
+	hex, _, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(hex, 16, 64)
 	if err != nil {
 		return 0 // another version's ids
@@ -156,7 +164,7 @@ func (c *chain) write(batch []*entry) (lost bool, err error) {
 		end.seq++
 		end.hash = end.hash.next(end.seq, event)
 		c.buf = appendLine(c.buf, end.seq, end.hash, event)
-		e.seq = end.seq
+		e.seq, e.hash = end.seq, end.hash
 	}
 	if _, err := c.file.WriteAt(c.buf, c.end.size); err != nil {
 		c.torn = true
@@ -227,10 +235,8 @@ type scanner struct {
 	trustFirst bool // take the first entry's number and hash as they stand
 
 	name string // of the segment
-	seq  int64
-	hash link
-	good int64 // bytes of it that are entries
-	left int64 // bytes after them: a line that was not finished
+	mark        // after the last entry that fits
+	left int64  // bytes after it: a line that was not finished
 }
 
 // segments yields the entries of segments, and the first that does not fit as a
@@ -246,9 +252,9 @@ func (s *scanner) segments(names []string) func(yield func(line, error) bool) {
 }
 
 func (s *scanner) segment(name string, last bool, yield func(line, error) bool) bool {
-	s.name, s.good, s.left = name, 0, 0
+	s.name, s.size, s.left = name, 0, 0
 	damage := func(reason string) bool {
-		yield(line{}, &Damage{Segment: name, Entry: s.seq + 1, Offset: s.good, Reason: reason})
+		yield(line{}, &Damage{Segment: name, Entry: s.seq + 1, Offset: s.size, Reason: reason})
 		return false
 	}
 	if !s.trustFirst && name != segmentName(s.seq+1) {
@@ -265,7 +271,7 @@ func (s *scanner) segment(name string, last bool, yield func(line, error) bool) 
 		raw, err := lines.next()
 		switch {
 		case errors.Is(err, io.EOF) && len(raw) == 0:
-			if s.good == 0 && !last {
+			if s.size == 0 && !last {
 				return damage("the segment is empty")
 			}
 			return true
@@ -291,7 +297,7 @@ func (s *scanner) segment(name string, last bool, yield func(line, error) bool) 
 		if !yield(l, nil) {
 			return false
 		}
-		s.good += int64(len(raw)) + 1
+		s.size += int64(len(raw)) + 1
 	}
 }
 

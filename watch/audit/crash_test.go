@@ -23,7 +23,12 @@ import (
 // child is another process that writes to a log until it is killed. It prints
 // the request of an event when Record or Write has returned, and not before.
 func child(dir string) {
-	l, err := Open(dir, Config{SegmentSize: 16 << 10, Delay: time.Millisecond})
+	signer, err := Key(dir+".key", "killed")
+	if err != nil {
+		fmt.Println("error", err)
+		return
+	}
+	l, err := Open(dir, Config{SegmentSize: 16 << 10, Delay: time.Millisecond, Signer: signer, Checkpoints: 5 * time.Millisecond, Personal: true})
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -36,7 +41,7 @@ func child(dir string) {
 		}
 		go func() {
 			for i := 0; ; i++ {
-				e := deed(i)
+				e := deed(i % 50)
 				e.Request = fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
 				if err := way(context.Background(), e); err != nil {
 					fmt.Println("error", err)
@@ -60,7 +65,7 @@ func TestKilled(t *testing.T) {
 	if testing.Short() {
 		rounds = 5
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "log")
 	random := rand.New(rand.NewPCG(1, 2))
 	var acknowledged []string
 	// On a busy machine a process may be killed before it has written anything.
@@ -87,7 +92,11 @@ func TestKilled(t *testing.T) {
 	}
 	l := open(t, dir, Config{}) // cuts what the last kill left
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	verifier, err := ReadVerifier(dir + ".key.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(t.Context(), dir, Trust{Key: verifier})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +177,7 @@ func TestDiskFull(t *testing.T) {
 	if count["model.invoke"] != 2 || count["refused"] != 0 || count["queued"] < 8 {
 		t.Errorf("%v", count)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -217,7 +226,7 @@ func TestFlush(t *testing.T) {
 	f.fails.Store(false)
 	record(t, l, deed(4))
 	shut(t, l)
-	if r, err := Verify(t.Context(), dir); err != nil || r.Entries != 3 || r.Unfinished != 0 {
+	if r, err := Verify(t.Context(), dir, Trust{}); err != nil || r.Entries != 3 || r.Unfinished != 0 {
 		t.Error(r, err)
 	}
 }
@@ -268,7 +277,7 @@ func TestWrite(t *testing.T) {
 	if got := strings.Join(order, " "); got != "r0 r1 r2 r3 r4 r5" {
 		t.Error(got)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -295,7 +304,7 @@ func TestFolderGone(t *testing.T) {
 	if got := all(t, dir, Filter{}); len(got) != 3 {
 		t.Errorf("%+v", got)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }

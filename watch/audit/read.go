@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,50 +24,6 @@ type Damage struct {
 
 func (d *Damage) Error() string {
 	return fmt.Sprintf("audit log: entry %d (%s, byte %d) does not fit: %s", d.Entry, d.Segment, d.Offset, d.Reason)
-}
-
-// Report is what [Verify] found in a log without damage.
-type Report struct {
-	Entries  int64
-	Segments int
-	First    time.Time // of the first entry
-	Last     time.Time
-	// Head is the hash of the last entry, in hexadecimal. Noted elsewhere, it
-	// proves later that nothing was changed or taken off up to Entries.
-	Head string
-	// Unfinished is the bytes after the last entry that a crash or a write under
-	// way has left.
-	Unfinished int64
-}
-
-// Verify computes the whole chain again. The error is a [*Damage] that names the
-// first entry that does not fit. A log may be verified while it is written.
-func Verify(ctx context.Context, dir string) (Report, error) {
-	var r Report
-	names, err := segments(dir)
-	if err != nil {
-		return r, fmt.Errorf("verify audit log: %w", err)
-	}
-	r.Segments = len(names)
-	s := scanner{dir: dir}
-	for l, err := range s.segments(names) {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return Report{}, err
-		}
-		e, err := l.decode()
-		if err != nil {
-			return Report{}, &Damage{s.name, l.seq, s.good, err.Error()}
-		}
-		if r.Entries == 0 {
-			r.First = e.Time
-		}
-		r.Entries, r.Last = l.seq, e.Time
-	}
-	r.Head, r.Unfinished = hex.EncodeToString(s.hash[:]), s.left
-	return r, nil
 }
 
 // Filter chooses entries. Every field that is set must fit.
@@ -106,19 +61,31 @@ func within(pattern, s string) bool {
 func Read(ctx context.Context, dir string, f Filter) iter.Seq2[redoubt.Event, error] {
 	return func(yield func(redoubt.Event, error) bool) {
 		names, err := segments(dir)
+		var start mark
+		if err == nil {
+			start, err = readPruned(dir)
+		}
+		var keys *Subjects
+		if err == nil {
+			keys, err = openSubjects(dir)
+		}
 		if err != nil {
 			yield(redoubt.Event{}, fmt.Errorf("read audit log: %w", err))
 			return
 		}
-		s := scanner{dir: dir}
+		s := scanner{dir: dir, mark: start}
 		for l, err := range s.segments(names) {
 			if err == nil {
 				err = context.Cause(ctx)
 			}
 			var e redoubt.Event
 			if err == nil {
-				if e, err = l.decode(); err != nil {
-					err = &Damage{s.name, l.seq, s.good, err.Error()}
+				var sealed []box
+				if e, sealed, err = l.decode(); err == nil {
+					err = keys.reveal(&e, sealed)
+				}
+				if err != nil {
+					err = &Damage{s.name, l.seq, s.size, err.Error()}
 				}
 			}
 			if err != nil {

@@ -127,7 +127,7 @@ func (l *Log) written(batch []*entry, err error) {
 // on taking entries meanwhile.
 func (l *Log) flush(ending bool) (pause time.Duration) {
 	if pause = l.unflushedFor(time.Now(), ending); pause > 0 {
-		return pause
+		return min(pause, l.checkpoint(time.Now(), ending))
 	}
 	l.disk.Lock()
 	defer l.disk.Unlock()
@@ -146,8 +146,18 @@ func (l *Log) flush(ending bool) (pause time.Duration) {
 	default:
 		l.chain.durable = upTo
 	}
-	l.flushed(l.chain.durable.seq)
+	l.grow(l.flushed(l.chain.durable.seq))
 	return 0
+}
+
+// grow adds entries that are durable to the tree.
+func (l *Log) grow(entries []*entry) {
+	for _, e := range entries {
+		l.tree.append(e.hash)
+	}
+	if err := l.tree.save(); err != nil {
+		l.cfg.Logger.Error("the audit log goes on, and its hashes wait for the disk", "error", err)
+	}
 }
 
 // unflushedFor is how long what was written may still wait to be flushed, 0 if it
@@ -174,8 +184,9 @@ func (l *Log) unflushedFor(now time.Time, ending bool) time.Duration {
 // works. The log is locked.
 func (l *Log) few() bool { return l.flushDue.IsZero() && len(l.unflushed) < 16 }
 
-// flushed tells those who wait that the disk has all up to a number.
-func (l *Log) flushed(upTo int64) {
+// flushed tells those who wait that the disk has all up to a number, and returns
+// what it now has.
+func (l *Log) flushed(upTo int64) []*entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -185,7 +196,9 @@ func (l *Log) flushed(upTo int64) {
 		}
 		n++
 	}
+	now := slices.Clone(l.unflushed[:n])
 	l.unflushed = slices.Delete(l.unflushed, 0, n)
+	l.count -= n
 	l.flushDue = time.Now().Add(l.cfg.Delay / 2)
 	for _, e := range l.unflushed {
 		if e.want == durable {
@@ -197,6 +210,7 @@ func (l *Log) flushed(upTo int64) {
 		l.err = nil
 	}
 	l.admit()
+	return now
 }
 
 // retreat gives up what was written and not flushed, for what a failed flush left
@@ -224,6 +238,7 @@ func (l *Log) refused(batch []*entry, err error) {
 		e.done <- l.err
 		return true
 	})
+	l.count -= len(batch) - len(again)
 	if !slices.ContainsFunc(l.waiting, func(e *entry) bool { return e.done != nil }) {
 		l.due = time.Now().Add(l.cfg.Delay)
 	}
