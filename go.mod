@@ -112,10 +112,14 @@ require golang.org/x/mod v0.42.0
 // Tests only (serve): a collector reads what is sent.
 require go.opentelemetry.io/proto/otlp v1.11.0
 
+// Tests only (watch/witness): cosignatures as somebody else reads them.
+require github.com/transparency-dev/formats v0.1.1
+
 // Tests only (watch/audit): Merkle trees as somebody else computes them.
 require github.com/transparency-dev/merkle v0.0.2
 
 require (
+	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e // indirect
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/andybalholm/brotli v1.2.0 // indirect

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
 // chain is the log on the disk: its last segment, open for writing, and where
@@ -204,21 +206,12 @@ func (c *chain) ready() (lost bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("begin a segment: %w", err)
 	}
-	if err := syncFolder(c.dir); err != nil {
+	if err := atomicfile.SyncFolder(c.dir); err != nil {
 		return false, errors.Join(err, f.Close(), os.Remove(path))
 	}
 	c.file = f
 	c.end.size, c.durable.size = 0, 0
 	return false, nil
-}
-
-// syncFolder makes the name of a new file durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func (c *chain) close() error {

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
 // The newest checkpoint of a log, and the newest that witnesses have signed too.
@@ -52,8 +54,8 @@ func ParseCheckpoint(b []byte) (Checkpoint, error) {
 	if err != nil || size < 0 || strconv.FormatInt(size, 10) != lines[1] {
 		return c, fmt.Errorf("read checkpoint: %q is no size", lines[1])
 	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	if err != nil || len(root) != tlog.HashSize {
+	root, err := parseHash(lines[2])
+	if err != nil {
 		return c, fmt.Errorf("read checkpoint: %q is no root", lines[2])
 	}
 	for text := range strings.Lines(string(signatures)) {
@@ -62,7 +64,7 @@ func ParseCheckpoint(b []byte) (Checkpoint, error) {
 			return c, errors.New("read checkpoint: a signature is none")
 		}
 	}
-	c.Origin, c.Size, c.Root = lines[0], size, tlog.Hash(root)
+	c.Origin, c.Size, c.Root = lines[0], size, root
 	return c, nil
 }
 
@@ -123,7 +125,7 @@ func ReadCheckpoint(dir string, witnessed bool) (Checkpoint, error) {
 
 // KeepWitnessed stores a checkpoint that witnesses have signed beside the log.
 func KeepWitnessed(dir string, c Checkpoint) error {
-	return replace(filepath.Join(dir, witnessedFile), c.Note)
+	return atomicfile.Replace(filepath.Join(dir, witnessedFile), c.Note)
 }
 
 // Key loads the key that a log signs its checkpoints with, and makes one if there
@@ -137,7 +139,7 @@ func Key(path, name string) (note.Signer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make the key of log %q: %w: name it without spaces and plus signs", name, err)
 		}
-		if err := errors.Join(replace(path+".pub", []byte(public+"\n")), replace(path, []byte(private+"\n"))); err != nil {
+		if err := errors.Join(atomicfile.Replace(path+".pub", []byte(public+"\n")), atomicfile.Replace(path, []byte(private+"\n"))); err != nil {
 			return nil, err
 		}
 		return note.NewSigner(private)
@@ -163,29 +165,6 @@ func ReadVerifier(from string) (note.Verifier, error) {
 	return newVerifier(from)
 }
 
-// replace writes a small file beside its place and moves it there, durably.
-func replace(path string, b []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if _, err := f.Write(b); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
 // checkpoints is how often a log signs itself, and what it signed last.
 type checkpoints struct {
 	newest Checkpoint
@@ -204,7 +183,7 @@ func (l *Log) checkpoint(now time.Time, ending bool) time.Duration {
 	l.signed.next = now.Add(l.cfg.Checkpoints)
 	c, err := sign(&l.tree.edge, l.cfg.Signer)
 	if err == nil {
-		err = replace(filepath.Join(l.chain.dir, checkpointFile), c.Note)
+		err = atomicfile.Replace(filepath.Join(l.chain.dir, checkpointFile), c.Note)
 	}
 	if err != nil {
 		l.cfg.Logger.Error("the audit log cannot be signed", "error", err)

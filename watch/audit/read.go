@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -55,11 +56,39 @@ func within(pattern, s string) bool {
 	return pattern == "" || pattern == s
 }
 
+// Entry is an event as it stands in a log.
+type Entry struct {
+	Number         int64  // from 1
+	Previous, Hash string // of the entry before, and of this, in hexadecimal
+	// Raw is the event as it was encoded, what is sealed of it sealed. It is valid
+	// until the next entry.
+	Raw   []byte
+	Event redoubt.Event
+}
+
 // Read yields the events of a log that fit, oldest first, and checks the chain
 // as it goes. An error, a [*Damage] among them, is yielded last. A log may be
 // read while it is written.
 func Read(ctx context.Context, dir string, f Filter) iter.Seq2[redoubt.Event, error] {
 	return func(yield func(redoubt.Event, error) bool) {
+		for e, err := range entries(ctx, dir, f, nil) {
+			if !yield(e.Event, err) {
+				return
+			}
+		}
+	}
+}
+
+// Entries is Read with all that the log knows of each event.
+func Entries(ctx context.Context, dir string, f Filter) iter.Seq2[Entry, error] {
+	return entries(ctx, dir, f, func(e *Entry, l line, previous link) {
+		e.Number, e.Raw = l.seq, l.event
+		e.Previous, e.Hash = hex.EncodeToString(previous[:]), hex.EncodeToString(l.hash[:])
+	})
+}
+
+func entries(ctx context.Context, dir string, f Filter, describe func(*Entry, line, link)) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
 		names, err := segments(dir)
 		var start mark
 		if err == nil {
@@ -70,31 +99,34 @@ func Read(ctx context.Context, dir string, f Filter) iter.Seq2[redoubt.Event, er
 			keys, err = openSubjects(dir)
 		}
 		if err != nil {
-			yield(redoubt.Event{}, fmt.Errorf("read audit log: %w", err))
+			yield(Entry{}, fmt.Errorf("read audit log: %w", err))
 			return
 		}
 		s := scanner{dir: dir, mark: start}
+		previous := start.hash
 		for l, err := range s.segments(names) {
 			if err == nil {
 				err = context.Cause(ctx)
 			}
-			var e redoubt.Event
+			var e Entry
 			if err == nil {
-				var sealed []box
-				if e, sealed, err = l.decode(); err == nil {
-					err = keys.reveal(&e, sealed)
-				}
-				if err != nil {
+				if e.Event, err = keys.read(l); err != nil {
 					err = &Damage{s.name, l.seq, s.size, err.Error()}
 				}
 			}
 			if err != nil {
-				yield(redoubt.Event{}, err)
+				yield(Entry{}, err)
 				return
 			}
-			if f.fits(&e) && !yield(e, nil) {
-				return
+			if f.fits(&e.Event) {
+				if describe != nil {
+					describe(&e, l, previous)
+				}
+				if !yield(e, nil) {
+					return
+				}
 			}
+			previous = l.hash
 		}
 	}
 }

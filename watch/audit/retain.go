@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
 // What is done to the log is in the log.
@@ -102,7 +103,7 @@ func (l *Log) changeHolds(change func([]Hold) ([]Hold, error)) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(l.chain.dir, holdsFile), append(b, '\n'))
+	return atomicfile.Replace(filepath.Join(l.chain.dir, holdsFile), append(b, '\n'))
 }
 
 // held is ErrHeld where a hold stands: against a subject, or any if that is empty.
@@ -167,7 +168,7 @@ func (l *Log) Prune(ctx context.Context, before time.Time, by redoubt.Event) (in
 	if err != nil {
 		return start.seq, err
 	}
-	if err := replace(filepath.Join(l.chain.dir, prunedFile), append(b, '\n')); err != nil {
+	if err := atomicfile.Replace(filepath.Join(l.chain.dir, prunedFile), append(b, '\n')); err != nil {
 		return start.seq, err
 	}
 	return p.Entries, finishPruning(l.chain.dir)
@@ -255,5 +256,5 @@ func finishPruning(dir string) error {
 			return fmt.Errorf("prune audit log: %w", err)
 		}
 	}
-	return syncFolder(dir)
+	return atomicfile.SyncFolder(dir)
 }

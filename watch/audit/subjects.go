@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
 // subjectsFile holds the key of each person, a line each. It is no part of the
@@ -59,10 +60,10 @@ const (
 // openSubjects reads the keys of a log; there need not be any.
 func openSubjects(dir string) (*Subjects, error) {
 	s := &Subjects{path: filepath.Join(dir, subjectsFile)}
-	return s, s.read()
+	return s, s.load()
 }
 
-func (s *Subjects) read() error {
+func (s *Subjects) load() error {
 	s.byName, s.byID = map[string]*subject{}, map[string]*subject{}
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,9 +102,11 @@ func (k *subject) open() error {
 	return err
 }
 
-// person reports whether what has that name is one: accounts of people are called
-// so, and services, certificates and models are not.
-func person(name string) bool { return strings.HasPrefix(name, "user:") }
+// person reports whether what has that name is one: accounts of people, ours and
+// those of single sign-on, are called so; services, certificates and models are not.
+func person(name string) bool {
+	return strings.HasPrefix(name, "user:") || strings.HasPrefix(name, "oidc:")
+}
 
 // of is a person's key, made and durable when there was none.
 func (s *Subjects) of(name string) (*subject, error) {
@@ -137,7 +140,7 @@ func (s *Subjects) add(k *subject) error {
 		return err
 	}
 	s.size += int64(len(text)) + 1
-	return syncFolder(filepath.Dir(s.path))
+	return atomicfile.SyncFolder(filepath.Dir(s.path))
 }
 
 // erase destroys a person's key. The file is written anew without it.
@@ -159,7 +162,7 @@ func (s *Subjects) erase(name string) error {
 		}
 		b.Write(append(text, '\n'))
 	}
-	if err := replace(s.path, b.Bytes()); err != nil {
+	if err := atomicfile.Replace(s.path, b.Bytes()); err != nil {
 		return fmt.Errorf("erase %s: %w", name, err)
 	}
 	s.size = int64(b.Len())
@@ -226,6 +229,15 @@ func (s *Subjects) put(boxes []box, of, name string, p personal) ([]box, error) 
 // place binds what is sealed to where it stands.
 func place(of, id string) []byte { return []byte("redoubt.audit/v1 " + of + " " + id) }
 
+// read is the event of an entry, with what is sealed of it put back.
+func (s *Subjects) read(l line) (redoubt.Event, error) {
+	e, boxes, err := l.decode()
+	if err == nil {
+		err = s.reveal(&e, boxes)
+	}
+	return e, err
+}
+
 // reveal puts back what is sealed of an event. Of a person whose key is gone it
 // shows the name that entries know him by.
 func (s *Subjects) reveal(e *redoubt.Event, boxes []box) error {
@@ -273,7 +285,7 @@ func (s *Subjects) find(id string) (*subject, error) {
 		return k, nil
 	}
 	if info, err := os.Stat(s.path); err == nil && info.Size() != s.size {
-		if err := s.read(); err != nil {
+		if err := s.load(); err != nil {
 			return nil, err
 		}
 	}
