@@ -79,6 +79,7 @@ var commands = []func(*app) *cobra.Command{
 	newPolicy,
 	newReview,
 	newStore,
+	newAudit,
 }
 
 func newRoot() *cobra.Command {

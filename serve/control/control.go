@@ -66,6 +66,7 @@ var operations = []func(*API){
 	(*API).grants,
 	(*API).policies,
 	(*API).reviews,
+	(*API).record,
 }
 
 // New makes the API.

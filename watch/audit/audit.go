@@ -271,6 +271,9 @@ func (l *Log) await(ctx context.Context, e redoubt.Event, want stage) error {
 	}
 }
 
+// Dir is the folder of the log.
+func (l *Log) Dir() string { return l.chain.dir }
+
 // Err is why the disk refused entries when it was last given some, nil if it
 // took them.
 func (l *Log) Err() error {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
@@ -66,6 +68,30 @@ func ParseCheckpoint(b []byte) (Checkpoint, error) {
 	}
 	c.Origin, c.Size, c.Root = lines[0], size, root
 	return c, nil
+}
+
+// Noted is the event that another log's checkpoint was seen: what is on record in
+// one log, the other can no longer take back. [NotedIn] reads it again.
+func Noted(c Checkpoint) redoubt.Event {
+	return redoubt.Event{
+		Action: actionNote, Outcome: redoubt.Allowed, Resource: "audit:" + c.Origin,
+		Details: map[string]string{"size": strconv.FormatInt(c.Size, 10), "note": string(c.Note)},
+	}
+}
+
+// NotedIn are the checkpoints of another log that the log of a folder has noted.
+func NotedIn(ctx context.Context, dir, origin string) (out []Checkpoint, err error) {
+	for e, err := range Read(ctx, dir, Filter{Action: actionNote, Resource: "audit:" + origin}) {
+		if err != nil {
+			return nil, err
+		}
+		c, err := ParseCheckpoint([]byte(e.Details["note"]))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
 }
 
 // Check reports whether the log itself has signed a checkpoint, with the key

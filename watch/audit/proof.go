@@ -41,15 +41,15 @@ func Prove(ctx context.Context, dir string, number int64, witnessed bool) (*Proo
 		return nil, err
 	}
 	if number < 1 || number > c.Size {
-		return nil, fmt.Errorf("prove entry %d: the checkpoint is of %d entries: wait for the next", number, c.Size)
+		return nil, fmt.Errorf("prove entry %d: %w: the checkpoint is of %d entries; wait for the next", number, ErrNoEntry, c.Size)
 	}
-	f, _, err := hashes(ctx, dir)
+	h, err := OpenHashes(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer h.Close()
 	p := &Proof{Number: number, Checkpoint: c}
-	if p.path, err = tlog.ProveRecord(c.Size, number-1, stored{f}); err != nil {
+	if p.path, err = tlog.ProveRecord(c.Size, number-1, h); err != nil {
 		return nil, fmt.Errorf("prove entry %d: %w", number, err)
 	}
 	if err := p.find(ctx, dir); err != nil {
@@ -90,7 +90,7 @@ func (p *Proof) find(ctx context.Context, dir string) error {
 			p.event = bytes.Clone(l.event)
 			return nil
 		case l.seq > p.Number:
-			return fmt.Errorf("prove entry %d: it was pruned", p.Number)
+			return fmt.Errorf("prove entry %d: %w: it was pruned", p.Number, ErrNoEntry)
 		}
 	}
 	return fmt.Errorf("prove entry %d: it is not in the log", p.Number)
@@ -211,7 +211,7 @@ type Growth struct {
 
 // ProveGrowth is the proof that the newest checkpoint of the log of a folder, or
 // the one given, grew out of the one of so many entries.
-func ProveGrowth(ctx context.Context, dir string, from int64, to Checkpoint) (*Growth, error) {
+func ProveGrowth(dir string, from int64, to Checkpoint) (*Growth, error) {
 	if from < 0 || from > to.Size {
 		return nil, fmt.Errorf("prove growth from %d entries to %d: it is none", from, to.Size)
 	}
@@ -219,12 +219,12 @@ func ProveGrowth(ctx context.Context, dir string, from int64, to Checkpoint) (*G
 	if from == 0 || from == to.Size {
 		return g, nil
 	}
-	f, _, err := hashes(ctx, dir)
+	h, err := OpenHashes(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if g.Path, err = tlog.ProveTree(to.Size, from, stored{f}); err != nil {
+	defer h.Close()
+	if g.Path, err = tlog.ProveTree(to.Size, from, h); err != nil {
 		return nil, fmt.Errorf("prove growth: %w", err)
 	}
 	return g, nil

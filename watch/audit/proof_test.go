@@ -126,7 +126,7 @@ func TestTreeAgainstAnother(t *testing.T) {
 	}
 	for from := int64(0); from <= n; from++ {
 		for to := max(from, 1); to <= n; to++ {
-			g, err := ProveGrowth(t.Context(), dir, from, checkpoints[to-1])
+			g, err := ProveGrowth(dir, from, checkpoints[to-1])
 			if err != nil {
 				t.Fatal(err)
 			}

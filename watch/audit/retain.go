@@ -24,6 +24,7 @@ const (
 	actionHold    = "audit.hold"
 	actionRelease = "audit.release"
 	actionPrune   = "audit.prune"
+	actionNote    = "audit.note" // of another log's checkpoint
 )
 
 const (
@@ -40,6 +41,9 @@ type Hold struct {
 	// keeps all entries.
 	Subject string `json:"subject,omitempty"`
 }
+
+// ErrNoEntry says that what is asked for is not in the log, or not any more.
+var ErrNoEntry = errors.New("there is none")
 
 // ErrHeld says that a hold stands against pruning or erasing.
 var ErrHeld = errors.New("a legal hold stands")
@@ -67,7 +71,7 @@ func (l *Log) Hold(ctx context.Context, h Hold, by redoubt.Event) error {
 	}
 	return l.changeHolds(func(holds []Hold) ([]Hold, error) {
 		if slices.ContainsFunc(holds, func(o Hold) bool { return o.ID == h.ID }) {
-			return nil, fmt.Errorf("hold: %s stands already", h.ID)
+			return nil, fmt.Errorf("hold %s: %w already", h.ID, ErrHeld)
 		}
 		if h.Since.IsZero() {
 			h.Since = time.Now().UTC()
@@ -82,7 +86,7 @@ func (l *Log) Release(ctx context.Context, id string, by redoubt.Event) error {
 	return l.changeHolds(func(holds []Hold) ([]Hold, error) {
 		i := slices.IndexFunc(holds, func(h Hold) bool { return h.ID == id })
 		if i < 0 {
-			return nil, fmt.Errorf("release: no hold %s stands", id)
+			return nil, fmt.Errorf("release hold %s: %w", id, ErrNoEntry)
 		}
 		by.Action, by.Outcome, by.Resource = actionRelease, redoubt.Allowed, "hold:"+id
 		return slices.Delete(holds, i, i+1), l.Record(ctx, by)
@@ -132,7 +136,7 @@ func (l *Log) Erase(ctx context.Context, name string, by redoubt.Event) error {
 	}
 	id := l.subjects.id(name)
 	if id == "" {
-		return fmt.Errorf("erase %s: the log has no key of that subject", name)
+		return fmt.Errorf("erase %s: of the keys of persons %w", name, ErrNoEntry)
 	}
 	by.Action, by.Outcome, by.Resource = actionErase, redoubt.Allowed, "subject:"+id
 	if err := l.Record(ctx, by); err != nil {

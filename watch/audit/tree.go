@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -206,16 +205,25 @@ func extends(r io.ReaderAt, now, then head) error {
 	return nil
 }
 
-// hashes opens the tree of a log for reading, and says for how many entries it is
-// whole.
-func hashes(_ context.Context, dir string) (*os.File, int64, error) {
+// Hashes are the hashes of the tree of a log, as package tlog reads them.
+type Hashes struct {
+	stored
+	file   *os.File
+	leaves int64 // entries that they are whole for
+}
+
+// OpenHashes opens the tree of the log of a folder for reading.
+func OpenHashes(dir string) (*Hashes, error) {
 	f, err := os.Open(filepath.Join(dir, hashesFile))
 	if err != nil {
-		return nil, 0, err
+		return nil, fmt.Errorf("read the tree of the audit log: %w", err)
 	}
 	info, err := f.Stat()
 	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return f, leaves(info.Size()), nil
+	return &Hashes{stored{f}, f, leaves(info.Size())}, nil
 }
+
+// Close closes them.
+func (h *Hashes) Close() error { return h.file.Close() }

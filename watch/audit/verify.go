@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"strconv"
 	"time"
 
@@ -79,8 +78,7 @@ type verification struct {
 	report Report
 
 	promises []Checkpoint // that the log must have grown out of
-	hashes   *os.File     // nil if the log has none
-	kept     int64        // entries that the hashes are of
+	hashes   *Hashes      // nil if the log has none
 	start    mark         // of what was pruned
 	prunings map[string]string
 
@@ -108,7 +106,7 @@ func (v *verification) readPromises() (err error) {
 	if err := v.readOwn(); err != nil {
 		return err
 	}
-	if v.hashes, v.kept, err = hashes(context.Background(), v.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if v.hashes, err = OpenHashes(v.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if v.start, err = readPruned(v.dir); err != nil {
@@ -117,7 +115,7 @@ func (v *verification) readPromises() (err error) {
 	if v.start.seq == 0 {
 		return nil
 	}
-	if v.hashes == nil || v.kept < v.start.seq {
+	if v.hashes == nil || v.hashes.leaves < v.start.seq {
 		return &Damage{Entry: 1, Reason: "it was pruned, and the hashes of what was pruned are gone"}
 	}
 	v.edge, err = readEdge(v.hashes, v.start.seq)
@@ -204,7 +202,7 @@ func (v *verification) damage(l line, reason string) error {
 // same reports whether the file of hashes has what an entry brings to the tree,
 // as far as it goes.
 func (v *verification) same(seq int64, fresh []byte) bool {
-	if v.hashes == nil || seq > v.kept {
+	if v.hashes == nil || seq > v.hashes.leaves {
 		return true
 	}
 	have := make([]byte, len(fresh))
@@ -228,8 +226,8 @@ func (v *verification) note(l line, e redoubt.Event) {
 
 // holdPromises holds the log against what was promised of it.
 func (v *verification) holdPromises() error {
-	if v.report.Entries < v.kept {
-		return taken(v.kept, v.report.Entries)
+	if v.hashes != nil && v.report.Entries < v.hashes.leaves {
+		return taken(v.hashes.leaves, v.report.Entries)
 	}
 	for _, p := range v.promises {
 		if err := v.hold(p.head()); err != nil {

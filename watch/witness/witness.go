@@ -78,7 +78,7 @@ func (w *Remote) Cosign(ctx context.Context, dir string, c audit.Checkpoint) (au
 // ask sends a checkpoint with the proof that it grew out of what the witness is
 // known to have signed. On a conflict the answer is the size that it did sign.
 func (w *Remote) ask(ctx context.Context, dir string, c audit.Checkpoint) (answer []byte, conflict bool, err error) {
-	g, err := audit.ProveGrowth(ctx, dir, min(w.known, c.Size), c)
+	g, err := audit.ProveGrowth(dir, min(w.known, c.Size), c)
 	if err != nil {
 		return nil, false, err
 	}
