@@ -99,7 +99,12 @@ var errStamp = errors.New("the timestamp is damaged, or not of the form that Sig
 // stamped verifies an RFC 3161 timestamp over data, and returns its time.
 func (r *TrustedRoot) stamped(der, data []byte) (time.Time, error) {
 	var resp stampResponse
-	if rest, err := asn1.Unmarshal(der, &resp); err != nil || len(rest) > 0 {
+	if _, err := asn1.Unmarshal(der, &resp); err != nil {
+		return time.Time{}, errStamp
+	}
+	// Written again it must be the same: the decoder passes over lengths of explicit
+	// tags and over what follows the fields that it was asked for.
+	if again, err := asn1.Marshal(resp); err != nil || !bytes.Equal(again, der) {
 		return time.Time{}, errStamp
 	}
 	d := &resp.Token.Content
