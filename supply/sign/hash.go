@@ -76,7 +76,7 @@ type file struct {
 }
 
 func (h Hashing) digest(ctx context.Context, model string, t *tree) (*Manifest, error) {
-	m := &Manifest{Name: baseName(model), Algorithm: h.Algorithm, ShardSize: h.ShardSize, Links: h.FollowLinks}
+	m := &Manifest{Name: baseName(model), Algorithm: h.Algorithm, ShardSize: h.ShardSize, Links: h.FollowLinks, single: t.single}
 	if m.Algorithm == "" {
 		m.Algorithm = SHA256
 	}

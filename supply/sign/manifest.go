@@ -54,6 +54,8 @@ type Manifest struct {
 	// Legacy is set of a manifest that was read from the format of the reference
 	// implementation's version 0.2.
 	Legacy bool
+
+	single bool // made from a model that is a file
 }
 
 // Resource is a file, or a piece of one, and its digest.
@@ -193,7 +195,7 @@ func (m *Manifest) check() error {
 	}
 	size := hashes[m.Algorithm]().Size()
 	for i, r := range m.Resources {
-		if r.Path == "." && i+len(m.Paths()) > 1 {
+		if r.Path == "." && r.Path != m.Resources[(i+1)%len(m.Resources)].Path {
 			return fmt.Errorf("the manifest calls a file %q among others", ".")
 		}
 		if b, err := hex.DecodeString(r.Digest); err != nil || len(b) != size || strings.ToLower(r.Digest) != r.Digest {

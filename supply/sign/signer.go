@@ -17,11 +17,16 @@ type Signer struct {
 	// each next certifies the one before: whoever trusts the root then need not
 	// know the key.
 	Chain []*x509.Certificate
+	// Reference writes two things as the Python package model-signing 1.1.1 does,
+	// which differs there from the specification and verifies only its own way: a
+	// model of one file is called ".", and the hash of pieces
+	// "sha256-sharded-SIZE". [Policy] reads both spellings.
+	Reference bool
 }
 
 // Sign writes the bundle of section 6 for a model's manifest.
 func (s *Signer) Sign(m *Manifest) ([]byte, error) {
-	st, err := m.statement()
+	st, err := m.statement(s.Reference)
 	if err != nil {
 		return nil, err
 	}

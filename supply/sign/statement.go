@@ -83,8 +83,9 @@ func (s *statement) root() (redoubt.Digest, error) {
 	return redoubt.Digest(s.Subject[0].Digest["sha256"]), nil
 }
 
-// statement is the manifest as it is signed.
-func (m *Manifest) statement() (*statement, error) {
+// statement is the manifest as it is signed, by the specification or as the
+// reference implementation spells it.
+func (m *Manifest) statement(reference bool) (*statement, error) {
 	if m.Legacy {
 		return nil, errors.New("sign: the manifest is of the old format, which is verified and not written")
 	}
@@ -99,10 +100,21 @@ func (m *Manifest) statement() (*statement, error) {
 		p.Serialization.Method = "shards"
 	}
 	for _, r := range m.Resources {
-		p.Resources = append(p.Resources, descriptor{m.name(r), r.Digest, m.Algorithm})
+		d := descriptor{m.name(r), r.Digest, m.Algorithm}
+		if reference && m.ShardSize > 0 {
+			d.Algorithm = m.sharded()
+		}
+		if reference && m.single {
+			d.Name = m.name(Resource{Path: ".", Start: r.Start, End: r.End})
+		}
+		p.Resources = append(p.Resources, d)
 	}
 	return newStatement(m.Name, m.Root(), predicateType, p)
 }
+
+// sharded is how the reference implementation calls the hash of pieces, up to
+// version 1.1.1 at least; section 6.3.2 has the hash's own name.
+func (m *Manifest) sharded() string { return fmt.Sprintf("%s-sharded-%d", m.Algorithm, m.ShardSize) }
 
 // manifest reads the manifest that a statement carries.
 func (s *statement) manifest(legacy bool) (*Manifest, error) {
@@ -165,7 +177,7 @@ func readPredicate(b []byte) (*Manifest, error) {
 		if err != nil {
 			return nil, err
 		}
-		if d.Algorithm != m.Algorithm {
+		if d.Algorithm != m.Algorithm && (m.ShardSize == 0 || d.Algorithm != m.sharded()) {
 			return nil, fmt.Errorf("resource %q: hash %q differs from the manifest's %q", d.Name, d.Algorithm, m.Algorithm)
 		}
 		if r.Digest = d.Digest; !isHex(d.Digest) {
