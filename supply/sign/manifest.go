@@ -259,7 +259,7 @@ func (m *Manifest) differences(actual *Manifest) error {
 		delete(want, name)
 		switch {
 		case !listed:
-			lines = append(lines, fmt.Sprintf("%q is not signed", name))
+			lines = append(lines, fmt.Sprintf("%q is not signed", r.Path))
 		case listed && r.Digest != digest:
 			lines = append(lines, fmt.Sprintf("%q is not what was signed", name))
 		}
@@ -271,6 +271,7 @@ func (m *Manifest) differences(actual *Manifest) error {
 		return nil
 	}
 	slices.Sort(lines)
+	lines = slices.Compact(lines) // a file of many pieces
 	var b bytes.Buffer
 	for i, l := range lines {
 		if i == 5 {
