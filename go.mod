@@ -109,6 +109,9 @@ require go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
 // Tests only (serve): a collector reads what is sent.
 require go.opentelemetry.io/proto/otlp v1.11.0
 
+// Bills of materials in CycloneDX 1.6 and 1.7, model cards included (supply/bom).
+require github.com/CycloneDX/cyclonedx-go v0.12.0
+
 // BLAKE3, one of the hashes of OpenSSF Model Signing (supply/sign).
 require github.com/zeebo/blake3 v0.2.4
 

@@ -76,6 +76,7 @@ var commands = []func(*app) *cobra.Command{
 	newSign,
 	newVerify,
 	newAttest,
+	newBOM,
 	newServe,
 	newConfig,
 	newUser,

@@ -48,8 +48,8 @@ type Policy struct {
 // Verified is what a bundle proved under a policy.
 type Verified struct {
 	// Manifest is what was signed. Its Name proves nothing.
-	Manifest  *Manifest
-	Signature Signatory
+	Manifest *Manifest
+	By       Signatory
 }
 
 // Signatory is who signed and how.
@@ -90,7 +90,10 @@ func (p *Policy) Verify(ctx context.Context, model string, bundle []byte) (*Veri
 	if err != nil {
 		return nil, err
 	}
-	return v, p.compare(ctx, model, v.Manifest)
+	if err := p.compare(ctx, model, v.Manifest); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 func (p *Policy) compare(ctx context.Context, model string, m *Manifest) error {

@@ -8,8 +8,8 @@
 //	policy := &sign.Policy{Keys: []crypto.PublicKey{pub}}
 //	v, err := policy.Verify(ctx, "model.onnx", bundle)
 //	switch {
-//	case errors.Is(err, sign.Signature): // nobody whom the policy names signed it
-//	case errors.Is(err, sign.Files):     // the model is not the one that was signed
+//	case errors.Is(err, sign.Signed): // nobody whom the policy names signed it
+//	case errors.Is(err, sign.Files):  // the model is not the one that was signed
 //	}
 //
 // A [Manifest] lists the digests of a model's files, or of pieces of them; its
@@ -18,8 +18,12 @@
 // same bundles carry an [Attestation] of an assessment, a scan or the data, whose
 // subject is the model's root digest:
 //
-//	bundle, err := signer.Attest(m, attestation)
-//	a, err := policy.Attestation(bundle, m.Root())
+//	a, err := sign.OfAssessment(m, &report)
+//	a.Issued, a.Expires = now, now.AddDate(0, 3, 0)
+//	bundle, err := signer.Attest("model.onnx", a)
+//	...
+//	a, by, err := policy.Attestation(bundle, m.Root())
+//	if a.Numbers["robust_accuracy[linf@0.1]"] < 0.5 { ... }
 //
 // # Three ways to sign
 //

@@ -113,8 +113,8 @@ func TestSignVerify(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s, %+v: %v", kind, h, err)
 				}
-				if v.Signature.Method != "key" || v.Signature.Name != Fingerprint(key.Public()) {
-					t.Errorf("signed by %+v", v.Signature)
+				if v.By.Method != "key" || v.By.Name != Fingerprint(key.Public()) {
+					t.Errorf("signed by %+v", v.By)
 				}
 				for _, other := range []*Policy{{Keys: []crypto.PublicKey{newKey(t, kind).Public()}}, {}} {
 					if _, err := other.Verify(t.Context(), model, bundle); !errors.Is(err, Signed) {
@@ -288,7 +288,7 @@ func TestCertificates(t *testing.T) {
 		bundle := signed(t, &Signer{Key: key, Chain: chain}, m)
 		p := &Policy{Roots: roots, Names: []string{"model@example.org"}, Time: c.at}
 		v, err := p.Verify(t.Context(), model, bundle)
-		if !errors.Is(err, c.want) || c.want == nil && (err != nil || v.Signature.Name != "CN=models" || v.Signature.Issuer != "CN=middle") {
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || v.By.Name != "CN=models" || v.By.Issuer != "CN=middle") {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 		others, _ := certify(t, key, c.edit)
