@@ -272,7 +272,7 @@ func (v *verification) print(w io.Writer, asJSON bool) error {
 		}
 		b.WriteString("\n")
 		for _, name := range slices.Sorted(maps.Keys(a.Numbers)) {
-			fmt.Fprintf(&b, "    %-34s %v\n", name, a.Numbers[name])
+			fmt.Fprintf(&b, "    %-34s %.4g\n", name, a.Numbers[name])
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -27,6 +27,9 @@ func (s *Source) card() *cdx.MLModelCard {
 	if s.Graph != nil {
 		describe(p, s.Graph.Graph)
 	}
+	if p.Task == "" && s.Assessment != nil {
+		p.Task = "classification" // accuracy was measured against labels
+	}
 	card := &cdx.MLModelCard{ModelParameters: p, QuantitativeAnalysis: s.metrics()}
 	limits := slices.Clone(s.Limitations)
 	if s.Assessment != nil {

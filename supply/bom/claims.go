@@ -123,7 +123,7 @@ func (s *Source) declarations(scan *scanned) (*cdx.Declarations, *cdx.Definition
 // assessment claims each number, and each gate that held. A gate that failed is a
 // counter-claim.
 func (c *claimed) assessment(a *redoubt.Assessment) {
-	ref := c.addEvidence("assessment", "dynamic-analysis-report", "redoubt assess")
+	ref := c.addEvidence("assessment", "dynamic-analysis-report", "redoubt assess", a.Tool.Started)
 	m := cdx.AttestationMap{Requirement: c.require(evaluated, "The model's resistance to adversarial inputs is evaluated")}
 	var held, failed []cdx.BOMReference
 	verdict := redoubt.Trustworthy
@@ -153,7 +153,7 @@ func (c *claimed) assessment(a *redoubt.Assessment) {
 }
 
 func (c *claimed) scan(r *scanned) {
-	ref := c.addEvidence("scan", "static-analysis-report", "redoubt scan")
+	ref := c.addEvidence("scan", "static-analysis-report", "redoubt scan", "")
 	m := cdx.AttestationMap{Requirement: c.require(checked, "Model files are checked for malicious content before they are used")}
 	verdict := r.verdict()
 	if verdict == "safe" {
@@ -181,11 +181,14 @@ func (c *claimed) claim(predicate, reasoning, evidence, counter string) cdx.BOMR
 	return cdx.BOMReference(claim.BOMRef)
 }
 
-// addEvidence is a report, with its place where that is known.
-func (c *claimed) addEvidence(name, kind, tool string) string {
+// addEvidence is a report, with its place and its time where they are known.
+func (c *claimed) addEvidence(name, kind, tool, created string) string {
 	e := cdx.DeclarationEvidence{
 		BOMRef: "evidence-" + name, PropertyName: "redoubt:" + name, Description: "the report of " + tool,
-		Created: c.s.Made.UTC().Format(time.RFC3339), Expires: c.s.Expires.UTC().Format(time.RFC3339),
+		Expires: c.s.Expires.UTC().Format(time.RFC3339),
+	}
+	if t, err := time.Parse(time.RFC3339, created); err == nil {
+		e.Created = t.Format(time.RFC3339)
 	}
 	for _, r := range c.s.Reports {
 		if r.Kind == kind {
