@@ -46,8 +46,8 @@
 //   - What a verifier allows (links, unsigned files, the old format) stands in its
 //     policy. A bundle cannot widen it.
 //   - Files are opened beneath the model's folder, whatever names and links say.
-//   - Every part of a bundle is either verified or refused, but for the two hints
-//     that [Policy.Verify] lists.
+//   - Every part of a bundle is either verified or refused, but for what
+//     [Policy.Verify] lists.
 //   - Memory does not grow with the size of files, and bundles beyond [MaxBundle]
 //     are not read.
 package sign

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/big"
@@ -173,7 +174,8 @@ func TestChangedFolders(t *testing.T) {
 			write(t, d, map[string]string{".git/b": "1"})
 			mustNot(t, os.Symlink("../.git/b", filepath.Join(d, "a/b")))
 		}, Policy{Links: true}, Files}, // the signer did not follow links
-		"pipe": {func(t *testing.T, d string) { mustNot(t, syscall.Mkfifo(filepath.Join(d, "pipe"), 0o644)) }, Policy{}, Files},
+		"dangling link": {func(t *testing.T, d string) { mustNot(t, os.Symlink("nowhere", filepath.Join(d, "link"))) }, Policy{Links: true}, Files},
+		"pipe":          {func(t *testing.T, d string) { mustNot(t, syscall.Mkfifo(filepath.Join(d, "pipe"), 0o644)) }, Policy{}, Files},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, bundle := sign(t)
@@ -360,6 +362,20 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := GenerateKey("rsa"); err == nil {
 		t.Error("made a key of kind rsa")
+	}
+}
+
+// A hint may be the fingerprint of the key in PEM or in DER, and must be one of
+// the policy's keys'.
+func TestHints(t *testing.T) {
+	key := newKey(t, "p256")
+	text, err := MarshalPublicKey(key.Public())
+	mustNot(t, err)
+	block, _ := pem.Decode(text)
+	for hint, want := range map[string]bool{hexSum(text): true, hexSum(block.Bytes): true, hexSum(nil): false} {
+		if got := (&keyHint{Hint: hint}).names(key.Public()); got != want {
+			t.Errorf("hint %s: %v, want %v", hint, got, want)
+		}
 	}
 }
 
