@@ -2,6 +2,7 @@ package sign
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -391,5 +392,39 @@ func TestEmptyPolicyAndSigner(t *testing.T) {
 	m.Legacy = true
 	if _, err := (&Signer{Key: newKey(t, "p256")}).Sign(m); err == nil {
 		t.Error("wrote the old format")
+	}
+}
+
+// A file that changes its size while the model is read, or becomes a link, is
+// noticed.
+func TestChangedWhileRead(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"shorter": func(p string) error { return os.Truncate(p, 3<<20) },
+		"longer":  func(p string) error { return os.Truncate(p, 5<<20) },
+		"a link": func(p string) error {
+			other := p + ".other"
+			return errors.Join(os.WriteFile(other, make([]byte, 4<<20), 0o644), os.Remove(p), os.Symlink(filepath.Base(other), p))
+		},
+	} {
+		dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 4<<20), "b": strings.Repeat("y", 4<<20)})
+		changed := false
+		h := Hashing{Workers: 1, Progress: func(int64, int64) {
+			if !changed {
+				changed = true
+				mustNot(t, errors.Join(change(filepath.Join(dir, "a")), change(filepath.Join(dir, "b"))))
+			}
+		}}
+		if _, err := h.Manifest(t.Context(), dir); !errors.Is(err, errChanged) {
+			t.Errorf("%s: %v, want %v", name, err, errChanged)
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 8<<20)})
+	ctx, stop := context.WithCancel(t.Context())
+	h := Hashing{Progress: func(int64, int64) { stop() }}
+	if _, err := h.Manifest(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }
