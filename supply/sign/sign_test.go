@@ -406,16 +406,27 @@ func TestChangedWhileRead(t *testing.T) {
 			return errors.Join(os.WriteFile(other, make([]byte, 4<<20), 0o644), os.Remove(p), os.Symlink(filepath.Base(other), p))
 		},
 	} {
-		dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 4<<20), "b": strings.Repeat("y", 4<<20)})
-		changed := false
-		h := Hashing{Workers: 1, Progress: func(int64, int64) {
-			if !changed {
-				changed = true
-				mustNot(t, errors.Join(change(filepath.Join(dir, "a")), change(filepath.Join(dir, "b"))))
+		// By the first report of progress a file is open, and with one reader the
+		// next is not.
+		for _, which := range []int{0, 1} {
+			dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 4<<20), "b": strings.Repeat("y", 4<<20)})
+			list, err := Hashing{}.list(dir)
+			mustNot(t, err)
+			mustNot(t, list.root.Close())
+			victim := filepath.Join(dir, list.files[which].path)
+			if which == 0 && name == "a link" {
+				continue // an open file stays what it was
 			}
-		}}
-		if _, err := h.Manifest(t.Context(), dir); !errors.Is(err, errChanged) {
-			t.Errorf("%s: %v, want %v", name, err, errChanged)
+			changed := false
+			h := Hashing{Workers: 1, Progress: func(int64, int64) {
+				if !changed {
+					changed = true
+					mustNot(t, change(victim))
+				}
+			}}
+			if _, err := h.Manifest(t.Context(), dir); !errors.Is(err, errChanged) {
+				t.Errorf("%s, file %d: %v, want %v", name, which, err, errChanged)
+			}
 		}
 	}
 }
