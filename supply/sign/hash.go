@@ -85,6 +85,9 @@ func (h Hashing) digest(ctx context.Context, model string, t *tree) (*Manifest, 
 	}
 	m.Ignored = append(append(m.Ignored, alwaysIgnored...), h.Ignore...)
 	for _, f := range t.files {
+		if h.ShardSize > 0 && f.size/h.ShardSize > maxResources-int64(len(m.Resources)) {
+			return nil, fmt.Errorf("hash model %s: in pieces of %d bytes it has more than %d: choose larger ones", model, h.ShardSize, maxResources)
+		}
 		m.Resources = append(m.Resources, f.pieces(h.ShardSize)...)
 	}
 	if err := h.read(ctx, m, t); err != nil {

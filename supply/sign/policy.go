@@ -110,6 +110,11 @@ func (p *Policy) compare(ctx context.Context, model string, m *Manifest) error {
 	if _, err := os.Stat(model); err != nil {
 		return err
 	}
+	for _, path := range p.Ignore {
+		if err := checkIgnored(path); err != nil {
+			return err
+		}
+	}
 	t, err := h.list(model)
 	if err != nil {
 		return fail(Files, "%v", err)

@@ -231,6 +231,8 @@ func TestRefusedModels(t *testing.T) {
 	mustNot(t, os.WriteFile(filepath.Join(bad, "\xff"), nil, 0o644))
 	deep := t.TempDir()
 	mustNot(t, os.MkdirAll(filepath.Join(deep, strings.Repeat("d/", 70)), 0o755))
+	sparse := write(t, t.TempDir(), map[string]string{"big": ""})
+	mustNot(t, os.Truncate(filepath.Join(sparse, "big"), 1<<40))
 	for name, c := range map[string]struct {
 		h     Hashing
 		model string
@@ -241,6 +243,7 @@ func TestRefusedModels(t *testing.T) {
 		"not there":                 {Hashing{}, filepath.Join(dir, "missing")},
 		"a device":                  {Hashing{}, "/dev/zero"},
 		"an unknown hash":           {Hashing{Algorithm: "md5"}, filepath.Join(bad, "x")},
+		"too many pieces":           {Hashing{ShardSize: 1}, sparse},
 		"a pattern":                 {Hashing{Ignore: []string{"*.bin"}}, bad},
 		"out of the model":          {Hashing{Ignore: []string{"../x"}}, bad},
 	} {
