@@ -21,7 +21,8 @@ require pgregory.net/rapid v1.3.0
 // Limits that several nodes share (serve/limit).
 require github.com/redis/go-redis/v9 v9.23.0
 
-// Tests only (report): SARIF output is held against the official schema.
+// Tests only (report, supply): SARIF, CycloneDX and bundles are held against the
+// official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
@@ -75,7 +76,8 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 // Discovery of OpenID Connect issuers, and their code flow (serve/identity).
 require github.com/coreos/go-oidc/v3 v3.21.0
 
-// Passwords: argon2id (serve/identity). Certificates by ACME (serve).
+// Passwords: argon2id (serve/identity). Certificates by ACME (serve). BLAKE2b, and
+// ASN.1 that is written again byte by byte (supply/sign).
 require golang.org/x/crypto v0.58.0
 
 // Passwords and names are compared in one normal form (serve/identity).

@@ -2,10 +2,13 @@ package sign
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"testing"
 	"time"
+
+	"golang.org/x/mod/sumdb/tlog"
 )
 
 // What is wrong with a signature by Sigstore, one thing at a time, and what is
@@ -55,6 +58,15 @@ func TestSigstoreRefuses(t *testing.T) {
 		"all but the certificate of another bundle": {func(_ *Policy, b map[string]any) {
 			b["dsseEnvelope"] = parse(t, other)["dsseEnvelope"]
 			within(b)["tlogEntries"] = within(parse(t, other))["tlogEntries"]
+		}, Log},
+		"a proof in a tree of its own": {func(_ *Policy, b map[string]any) {
+			e := within(b)["tlogEntries"].([]any)[0].(map[string]any)
+			body, err := base64.StdEncoding.DecodeString(e["canonicalizedBody"].(string))
+			mustNot(t, err)
+			root := tlog.RecordHash(body)
+			proof := e["inclusionProof"].(map[string]any)
+			proof["logIndex"], proof["treeSize"], proof["hashes"] = "0", "1", []any{}
+			proof["rootHash"] = base64.StdEncoding.EncodeToString(root[:])
 		}, Log},
 		"too many entries": {func(_ *Policy, b map[string]any) {
 			e := within(b)["tlogEntries"].([]any)
