@@ -21,7 +21,8 @@ require pgregory.net/rapid v1.3.0
 // Limits that several nodes share (serve/limit).
 require github.com/redis/go-redis/v9 v9.23.0
 
-// Tests only (report): SARIF output is held against the official schema.
+// Tests only (report, supply): SARIF, CycloneDX and bundles are held against the
+// official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
@@ -75,7 +76,8 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 // Discovery of OpenID Connect issuers, and their code flow (serve/identity).
 require github.com/coreos/go-oidc/v3 v3.21.0
 
-// Passwords: argon2id (serve/identity). Certificates by ACME (serve).
+// Passwords: argon2id (serve/identity). Certificates by ACME (serve). BLAKE2b, and
+// ASN.1 that is written again byte by byte (supply/sign).
 require golang.org/x/crypto v0.58.0
 
 // Passwords and names are compared in one normal form (serve/identity).
@@ -109,7 +111,7 @@ require go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
 // Storage that speaks S3 (watch/export).
 require github.com/minio/minio-go/v7 v7.4.1
 
-// Merkle trees and signed notes of transparency logs (watch/audit).
+// Merkle trees and signed notes of transparency logs (watch/audit, supply/sign).
 require golang.org/x/mod v0.42.0
 
 // Tests only (serve): a collector reads what is sent.
@@ -120,6 +122,20 @@ require github.com/transparency-dev/formats v0.1.1
 
 // Tests only (watch/audit): Merkle trees as somebody else computes them.
 require github.com/transparency-dev/merkle v0.0.2
+
+// Bills of materials in CycloneDX 1.6 and 1.7, model cards included (supply/bom).
+require github.com/CycloneDX/cyclonedx-go v0.12.0
+
+// BLAKE3, one of the hashes of OpenSSF Model Signing (supply/sign).
+require github.com/zeebo/blake3 v0.2.4
+
+// ML-DSA, signatures that hold against quantum computers (supply/sign): the
+// standard library of Go 1.26 has none.
+require github.com/cloudflare/circl v1.6.5
+
+// JSON read strictly (supply/sign): names spelt exactly and once, which
+// encoding/json does not ask.
+require github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 
 require (
 	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e // indirect
@@ -133,7 +149,6 @@ require (
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
-	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
