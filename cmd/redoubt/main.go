@@ -72,6 +72,7 @@ var commands = []func(*app) *cobra.Command{
 	newAssess,
 	newFalsify,
 	newCertify,
+	newScan,
 	newServe,
 	newConfig,
 	newUser,
