@@ -212,7 +212,7 @@ func (a arg) match(v *value) bool {
 		case word == "any":
 			return true
 		case word == "storage":
-			if v.kind == kPersistent {
+			if v.kind == kPersistent || v.kind == kObject && v.text == "torch:Storage" {
 				return true
 			}
 		case word == "class":

@@ -218,6 +218,9 @@ func (m *machine) call(callee, args, kw *value, shapes func(*entry) []shape, at 
 		return result, nil
 	}
 	result.items = args.items
+	if callee.text == "torch.storage:_load_from_bytes" {
+		m.storageBytes(args.items[0])
+	}
 	switch s.result {
 	case "":
 		result.text = callee.text

@@ -40,6 +40,7 @@ type machine struct {
 	seen    map[string]bool // imports and calls that were reported
 	legacy  bool            // in a PyTorch file of before 1.6, whose storages follow
 	joblib  bool            // arrays stand between the instructions
+	probing bool            // only to see whether these bytes are instructions
 	ordered []*value        // persistent ids in the order they came, for convert
 }
 
@@ -121,6 +122,9 @@ func (m *machine) run() (*value, error) {
 			return nil, fmt.Errorf("%w of %d instructions; raise Limits.Opcodes if that is meant", errLimit, m.s.limits.Opcodes)
 		}
 		if m.steps&0xfff == 0 {
+			if m.probing && m.start == 0 {
+				return nil, errors.New("enough was seen")
+			}
 			if err := m.s.alive(); err != nil {
 				return nil, err
 			}

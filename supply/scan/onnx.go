@@ -25,7 +25,7 @@ var onnxFormat = Format{
 		}
 		p := s.proto(src)
 		top, whole := p.shape(0, src.size)
-		return whole && top[7] == protowire.BytesType && (has(top, 1) && top[1] == protowire.VarintType || top[8] == protowire.BytesType)
+		return whole && top[7] == protowire.BytesType && (has(top, 1) && top[1] == protowire.VarintType || top[8] == protowire.BytesType) && p.isMessage(7)
 	},
 	scan: scanONNX,
 }

@@ -19,23 +19,28 @@ var pickleFormat = Format{
 
 // isPickle says whether loading the bytes as a pickle would do anything. Pickles
 // of protocols 0 and 1 have no magic, so the machine tries: what reaches its
-// end, calls something or imports what is forbidden, is one. Text that happens
-// to begin with an instruction fails before that.
+// end, calls something or imports what is forbidden, is one. Text and numbers
+// that happen to begin with an instruction fail before that.
 func isPickle(s *scanner, src *source) bool {
+	const sure = 4096
 	if src.size < 2 {
 		return false
 	}
 	b, err := src.read(0, 2)
-	if err != nil || names[b[0]] == "" {
+	if err != nil || names[b[0]] == "" || b[0] == 0x80 && b[1] > 5 {
 		return false
 	}
-	if b[0] == 0x80 {
-		return b[1] <= 5
-	}
 	probe := newMachine(s, &File{}, src, 0)
+	probe.probing = true
 	_, err = probe.run()
+	switch {
+	case err == nil, probe.steps > sure, len(probe.f.Calls) > 0, probe.f.Verdict == Unsafe:
+		return true
+	case b[0] == 0x80 && probe.steps > 3:
+		return true
+	}
 	hint := slices.Contains([]string{".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dat", ".data"}, path.Ext(src.base()))
-	return err == nil || len(probe.f.Calls) > 0 || probe.f.Verdict == Unsafe || hint && len(probe.f.Imports) > 0
+	return hint && (b[0] == 0x80 || len(probe.f.Imports) > 0)
 }
 
 // torchMagic begins PyTorch files of before 1.6: 0x1950a86a20f9469cfc6c.
@@ -136,7 +141,7 @@ func (m *machine) arrays(v *value, at int64) error {
 // an array's bytes for instructions. In an honest file it stops at once.
 func (m *machine) asPlain() {
 	plain := *m
-	plain.f, plain.seen = &File{}, map[string]bool{}
+	plain.f, plain.seen, plain.probing = &File{}, map[string]bool{}, true
 	plain.stack, plain.marks = slices.Clone(m.stack), slices.Clone(m.marks)
 	plain.memo = slices.Clone(m.memo)
 	plain.c = m.src.cursor(m.c.offset())

@@ -123,3 +123,18 @@ func (p *proto) shape(off, n int64) (map[protowire.Number]protowire.Type, bool) 
 	})
 	return seen, err == nil && len(seen) > 0
 }
+
+// isMessage says whether the first field of that number at the top of the file
+// is a message itself, or empty.
+func (p *proto) isMessage(n protowire.Number) (ok bool) {
+	found := errors.New("found")
+	_ = p.walk(0, p.c.src.size, func(f protoField) error {
+		if f.num != n {
+			return nil
+		}
+		_, ok = p.shape(f.off, f.n)
+		ok = ok || f.n == 0
+		return found
+	})
+	return ok
+}

@@ -1,6 +1,8 @@
 package scan
 
 import (
+	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -24,6 +26,9 @@ func tfKind(s *scanner, src *source) string {
 	}
 	p := s.proto(src)
 	top, whole := p.shape(0, src.size)
+	if whole && src.base() == "keras_metadata.pb" {
+		return "keras_metadata"
+	}
 	only := func(allowed ...protowire.Number) bool {
 		for n := range top {
 			ok := false
@@ -104,6 +109,8 @@ func scanTensorFlow(s *scanner, src *source, f *File) {
 	kind := tfKind(s, src)
 	var err error
 	switch kind {
+	case "keras_metadata":
+		err = t.walk(0, src.size, func(n protoField) error { return t.nested(n, []protowire.Number{1}, 5) })
 	case "saved_model":
 		err = t.walk(0, src.size, func(m protoField) error {
 			if m.num == 2 {
@@ -121,6 +128,9 @@ func scanTensorFlow(s *scanner, src *source, f *File) {
 		return
 	}
 	t.judge()
+	if kind == "saved_model" && src.disk != "" { // hashes of the model, of no use to code
+		s.claims[filepath.Join(filepath.Dir(src.disk), "fingerprint.pb")] = "tensorflow-fingerprint"
+	}
 }
 
 // meta is a field of a MetaGraphDef: its graph, and the files it reads.
@@ -139,8 +149,37 @@ func (t *tfScan) meta(m protoField) error {
 			}
 			return err
 		})
+	case 7: // object_graph_def: nodes, user_object, metadata
+		return t.walk(m.off, m.n, func(n protoField) error {
+			return t.nested(n, []protowire.Number{1, 4}, 3)
+		})
 	}
 	return nil
+}
+
+// nested follows a field through messages to the metadata of Keras, which are
+// JSON and name the classes that its loader makes.
+func (t *tfScan) nested(f protoField, through []protowire.Number, last protowire.Number) error {
+	if f.typ != protowire.BytesType {
+		return nil
+	}
+	if len(through) == 0 {
+		if f.num != last {
+			return nil
+		}
+		if f.n > t.s.limits.Text {
+			return fmt.Errorf("metadata of %d bytes: %w", f.n, errLimit)
+		}
+		b, err := t.c.src.read(f.off, f.n)
+		if v, jsonErr := decodeJSON(b); err == nil && jsonErr == nil {
+			(&kerasScan{s: t.s, f: t.f, at: f.off}).walk(v, 0)
+		}
+		return err
+	}
+	if f.num != through[0] {
+		return nil
+	}
+	return t.walk(f.off, f.n, func(inner protoField) error { return t.nested(inner, through[1:], last) })
 }
 
 func (t *tfScan) graph(g protoField) error {

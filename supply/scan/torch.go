@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strings"
 )
@@ -43,6 +44,17 @@ func (m *machine) storage(id *value) string {
 		}
 	}
 	return ""
+}
+
+// storageBytes scans the bytes of a storage as the PyTorch file that they are:
+// torch.load gets them.
+func (m *machine) storageBytes(b *value) {
+	part := &source{path: fmt.Sprintf("%s!storage@%d", m.src.path, b.at), r: io.NewSectionReader(m.src.r, b.at, b.num), size: b.num, depth: m.src.depth + 1}
+	if m.probing {
+		return
+	}
+	f := m.s.examine(part)
+	m.f.Verdict = worse(m.f.Verdict, f.Verdict)
 }
 
 // legacyStorages are the bytes of an element of each storage a pickle names.
