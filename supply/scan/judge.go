@@ -320,6 +320,10 @@ func (m *machine) frameCrossed(at int64) {
 	m.report(Unproven, redoubt.High, "pickle/frame", at, "a frame does not end where an instruction does: CPython's two unpicklers read such a file differently")
 }
 
+func (m *machine) tooHeavy() {
+	m.report(Unproven, redoubt.High, "pickle/expansion", m.c.offset(), "a few containers hold one another so often that visiting them would not end")
+}
+
 func (m *machine) misplacedProto(at int64) {
 	m.report(Unproven, redoubt.Medium, "pickle/protocol", at, "the protocol is changed in the middle, which no pickler does")
 }

@@ -107,6 +107,12 @@ func (m *machine) cut(from int) []*value {
 
 // keep adds items to a container as long as the pickle's budget lasts.
 func (m *machine) keep(v *value, items ...*value) {
+	for _, item := range items {
+		v.weight += 1 + item.weight
+	}
+	if v.weight > maxWeight {
+		m.tooHeavy()
+	}
 	if v.part || m.kept+len(items) > maxKept {
 		v.part = true
 		return
@@ -593,7 +599,9 @@ func (m *machine) tuple(op byte) error {
 		}
 	}
 	if n := len(m.stack) - from; n <= 16 { // bounded by the instructions that made them
-		v.items = append([]*value(nil), m.stack[from:]...)
+		kept := m.kept
+		m.keep(v, m.stack[from:]...)
+		m.kept = kept
 	} else {
 		m.keep(v, m.stack[from:]...)
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/redoubt-ml/redoubt"
 )
@@ -34,13 +36,22 @@ func isPickle(s *scanner, src *source) bool {
 	probe.probing = true
 	_, err = probe.run()
 	switch {
-	case err == nil, probe.steps > sure, len(probe.f.Calls) > 0, probe.f.Verdict == Unsafe:
+	case err == nil, errors.Is(err, errLimit), probe.steps > sure, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
 		return true
 	case b[0] == 0x80 && probe.steps > 3:
 		return true
 	}
 	hint := slices.Contains([]string{".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dat", ".data"}, path.Ext(src.base()))
 	return hint && (b[0] == 0x80 || len(probe.f.Imports) > 0)
+}
+
+// plausible says whether a module could be called that. Text that begins with
+// "(i" calls what is in its first line.
+func plausible(name string) bool {
+	module, _, _ := strings.Cut(name, ":")
+	return !strings.ContainsFunc(module, func(r rune) bool {
+		return r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
 }
 
 // torchMagic begins PyTorch files of before 1.6: 0x1950a86a20f9469cfc6c.

@@ -43,9 +43,14 @@ type value struct {
 	// built, its state.
 	items []*value
 	state *value
+	// weight is how many values there would be if none were shared. Loaders
+	// that hash, print or copy a value visit them all.
+	weight float64
 }
 
 const (
+	maxWeight = 1e9 // values that sharing may stand for
+
 	maxText = 4 << 10 // of one string that is kept
 	maxKept = 1 << 20 // pointers kept in containers, in all
 )
