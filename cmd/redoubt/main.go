@@ -73,6 +73,7 @@ var commands = []func(*app) *cobra.Command{
 	newFalsify,
 	newCertify,
 	newScan,
+	newConvert,
 	newServe,
 	newConfig,
 	newUser,

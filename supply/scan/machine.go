@@ -665,17 +665,14 @@ func (m *machine) setItems(op byte, at int64) error {
 	if dict.kind != kDict {
 		m.method(dict, "__setitem__", func(e *entry) bool { return e.items }, at)
 	}
-	if dict.kind == kDict || dict.kind == kObject {
-		if dict.state == nil && dict.kind == kObject {
-			dict.state = m.value(kDict)
+	switch dict.kind {
+	case kDict:
+		m.keep(dict, m.stack[from:]...)
+	case kObject:
+		if dict.entries == nil {
+			dict.entries = m.value(kDict)
 		}
-		to := dict
-		if dict.kind == kObject {
-			to = dict.state
-		}
-		if to.kind == kDict {
-			m.keep(to, m.stack[from:]...)
-		}
+		m.keep(dict.entries, m.stack[from:]...)
 	}
 	m.stack = m.stack[:from]
 	return nil

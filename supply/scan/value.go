@@ -39,10 +39,11 @@ type value struct {
 	at   int64   // where the content of a string or bytes begins in the file
 	f    float64 // of floats
 	// items are a tuple's or list's elements, a dict's keys and values in
-	// turn, and what an object was made from: its arguments and, once it is
-	// built, its state.
-	items []*value
-	state *value
+	// turn, and the arguments an object was made from. Once it is built it has
+	// a state, and filled as a dict entries.
+	items   []*value
+	state   *value
+	entries *value
 	// weight is how many values there would be if none were shared. Loaders
 	// that hash, print or copy a value visit them all.
 	weight float64
