@@ -152,6 +152,10 @@ func evilPickles() []sample {
 	add("protocol0.md", "(S'# Readme'\ncos\ngetcwd\n)R.")
 	add("protocol1.dat", "(", os, ")R", "t.")
 	add("no_magic.bin", getcwd, ")R.")
+	add("long_line.txt", "S'", strings.Repeat("a", 2*maxLine), "'\n0cos\ngetcwd\n(tR.")
+	add("long_number.txt", "L", strings.Repeat("1", 2*maxLine), "\n0cos\ngetcwd\n(tR.")
+	add("padded.txt", strings.Repeat("N0", 5000), "cos\ngetcwd\n(tR.")
+	add("padded_binary.dat", strings.Repeat("N0", 5000), stackName("os", "getcwd"), ")R.")
 	add("in_picture.png", whole(2, inert))
 
 	family = "pickle: nested"

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -53,17 +54,21 @@ func (m *machine) resolve(module, name string, at int64) *value {
 
 func (m *machine) global(op byte, at int64) error {
 	if op == 'c' {
-		module, err := m.c.line()
+		line, long1, err := m.c.line()
 		if err != nil {
 			return err
 		}
-		first := string(module)
-		name, err := m.c.line()
+		first := string(line)
+		name, long2, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		if first == "" || len(name) == 0 {
-			return fmt.Errorf("an empty name")
+			return errors.New("an empty name")
+		}
+		if long1 || long2 {
+			m.computedName(at)
+			return nil
 		}
 		m.push(m.resolve(first, string(name), at))
 		return nil
@@ -79,15 +84,19 @@ func (m *machine) global(op byte, at int64) error {
 	for _, v := range []*value{module, name} {
 		switch {
 		case v.kind == kObject || v.kind == kPersistent || v.part:
-			m.report(Unproven, redoubt.High, "pickle/computed-name", at, "imports a name that is computed while loading or too long to be one")
-			m.push(m.value(kObject))
+			m.computedName(at)
 			return nil
 		case v.kind != kStr:
-			return fmt.Errorf("a name must be text")
+			return errors.New("a name must be text")
 		}
 	}
 	m.push(m.resolve(module.text, name.text, at))
 	return nil
+}
+
+func (m *machine) computedName(at int64) {
+	m.report(Unproven, redoubt.High, "pickle/computed-name", at, "imports a name that is computed while loading or too long to be one")
+	m.push(m.value(kObject))
 }
 
 // extension is a name that stands in the loading process's registry of copyreg:

@@ -273,12 +273,12 @@ func (m *machine) execute(op byte, at int64) error {
 		return m.build(at)
 
 	case 'P': // PERSID
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		id := m.value(kStr)
-		id.text, id.num = string(line), int64(len(line))
+		id.text, id.num, id.part = string(line), int64(len(line)), long
 		m.push(m.persistent(id, at))
 	case 'Q': // BINPERSID
 		id, err := m.pop()
@@ -321,9 +321,14 @@ func (m *machine) integer(op byte) error {
 			v.num = int64(int32(n))
 		}
 	case 'I', 'L':
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
+		}
+		if long { // whether it is a number is for the loader to find out
+			v.part, v.num = true, math.MaxInt64
+			m.push(v)
+			return nil
 		}
 		return m.decimal(op, string(line), v)
 	default:
@@ -397,9 +402,12 @@ func (m *machine) float(op byte) error {
 		}
 		v.f = math.Float64frombits(binary.BigEndian.Uint64(b))
 	} else {
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
+		}
+		if long {
+			line = []byte("0")
 		}
 		if v.f, err = strconv.ParseFloat(strings.TrimSpace(string(line)), 64); err != nil && !errors.Is(err, strconv.ErrRange) {
 			return fmt.Errorf("%q is no number", short(string(line)))
@@ -416,12 +424,17 @@ func (m *machine) str(op byte) error {
 	switch op {
 	case 'S', 'V':
 		at := m.c.offset()
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		v.at = at
 		s := string(line)
+		if long {
+			v.num, v.part, v.text = m.c.offset()-at, true, s[:maxText]
+			m.push(v)
+			return nil
+		}
 		if op == 'S' {
 			s = strings.TrimRight(s, "\r")
 			if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '\'' && s[0] != '"' {
@@ -698,7 +711,7 @@ func (m *machine) memory(op byte) error {
 	var i uint64
 	switch op {
 	case 'p', 'g':
-		line, err := m.c.line()
+		line, _, err := m.c.line()
 		if err != nil {
 			return err
 		}
