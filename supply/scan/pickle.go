@@ -36,7 +36,7 @@ func isPickle(s *scanner, src *source) bool {
 	probe.probing = true
 	_, err = probe.run()
 	switch {
-	case err == nil, errors.Is(err, errLimit), probe.steps > sure, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
+	case err == nil, errors.Is(err, errLimit), probe.steps >= sure, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
 		return true
 	case b[0] == 0x80 && probe.steps > 3:
 		return true
