@@ -143,3 +143,28 @@ func listed(s []string) string {
 	}
 	return strings.Join(s, "; ")
 }
+
+var write = flag.String("write", "", "folder to write the generated files to, for bench/peers/scan.sh")
+
+// TestWrite writes the generated files into two folders, evil and benign, for
+// other scanners to look at. It does so only when it is asked to.
+func TestWrite(t *testing.T) {
+	if *write == "" {
+		t.Skip("no -write")
+	}
+	for kind, samples := range map[string][]sample{"evil": evil(), "benign": benign()} {
+		for _, s := range samples {
+			if s.disk != nil || s.limits != (Limits{}) {
+				continue // what matters is beside the file, or in our settings
+			}
+			path := filepath.Join(*write, kind, strings.Map(func(r rune) rune {
+				if strings.ContainsRune(" :,/", r) {
+					return '_'
+				}
+				return r
+			}, s.family), filepath.FromSlash(s.name))
+			try(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			try(t, os.WriteFile(path, s.body, 0o644))
+		}
+	}
+}
