@@ -58,11 +58,11 @@ func FindingsSARIF(w io.Writer, f *Findings) error {
 		Version: "2.1.0", Runs: []sarifRun{s}})
 }
 
-// found adds a finding about a file, or about a member of one: then the byte is
-// the member's, and the member is a logical location.
+// found adds a finding about the artifact that was added last, or about a member
+// of it: then the byte is the member's, and the member is a logical location.
 func (s *sarifRun) found(x redoubt.Finding, path, member string) {
 	grade := sarifLevels[x.Severity]
-	at := sarifLocation{Physical: sarifPhysical{Artifact: sarifURI{URI: fileURI(path)}}}
+	at := sarifLocation{Physical: sarifPhysical{Artifact: sarifURI{fileURI(path), max(0, len(s.Artifacts)-1)}}}
 	where := fmt.Sprintf("At byte %d", x.Offset)
 	if member == "" {
 		at.Physical.Region = &sarifRegion{x.Offset}

@@ -21,7 +21,6 @@ logging.disable(logging.CRITICAL)
 
 
 def picklescan():
-    from picklescan import __version__ as version
     from picklescan.scanner import scan_file_path
 
     def look(path):

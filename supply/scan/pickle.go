@@ -73,7 +73,9 @@ func scanPickle(s *scanner, src *source, f *File) {
 		if m.joblib && f.Format == "pickle" {
 			f.Format = "joblib"
 		}
-		off = m.c.offset()
+		if off = m.c.offset(); src.has(off, "\n") && off+1 == src.size {
+			off++ // what an editor leaves behind; no loader reads it
+		}
 		switch {
 		case n == 0 && v.kind == kInt && v.text == torchMagic:
 			legacy, f.Format = true, "pytorch-legacy"
