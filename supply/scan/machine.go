@@ -33,7 +33,8 @@ type machine struct {
 	start    int64 // where the pickle begins
 	steps    int64
 	kept     int
-	slab     []value
+	slab     []value // values that are not used yet
+	made     int     // how many were made at once
 	ring     [8]step
 	depth    int // of pickles within bytes
 
@@ -41,6 +42,7 @@ type machine struct {
 	legacy  bool            // in a PyTorch file of before 1.6, whose storages follow
 	joblib  bool            // arrays stand between the instructions
 	probing bool            // only to see whether these bytes are instructions
+	enough  int64           // instructions after which a probe knows, 0 for never
 	ordered []*value        // persistent ids in the order they came, for convert
 }
 
@@ -55,7 +57,8 @@ func newMachine(s *scanner, f *File, src *source, off int64) *machine {
 
 func (m *machine) value(k kind) *value {
 	if len(m.slab) == 0 {
-		m.slab = make([]value, 128)
+		m.made = min(max(2*m.made, 8), 256)
+		m.slab = make([]value, m.made)
 	}
 	v := &m.slab[0]
 	m.slab = m.slab[1:]
@@ -124,13 +127,14 @@ func (m *machine) keep(v *value, items ...*value) {
 // run follows the pickle to its STOP and gives the value it makes.
 func (m *machine) run() (*value, error) {
 	for {
+		if m.steps == m.enough && m.enough > 0 {
+			return nil, errors.New("enough was seen")
+		}
 		if m.steps++; m.steps > m.s.limits.Opcodes {
 			return nil, fmt.Errorf("%w of %d instructions; raise Limits.Opcodes if that is meant", errLimit, m.s.limits.Opcodes)
 		}
 		if m.steps&0xfff == 0 {
-			if m.probing && m.start == 0 {
-				return nil, errors.New("enough was seen")
-			}
+
 			if err := m.s.alive(); err != nil {
 				return nil, err
 			}

@@ -24,7 +24,6 @@ var pickleFormat = Format{
 // end, calls something or imports what is forbidden, is one. Text and numbers
 // that happen to begin with an instruction fail before that.
 func isPickle(s *scanner, src *source) bool {
-	const sure = 4096
 	if src.size < 2 {
 		return false
 	}
@@ -33,10 +32,12 @@ func isPickle(s *scanner, src *source) bool {
 		return false
 	}
 	probe := newMachine(s, &File{}, src, 0)
-	probe.probing = true
+	if probe.probing, probe.enough = true, 4096; b[0] == 0x80 {
+		probe.enough = 16
+	}
 	_, err = probe.run()
 	switch {
-	case err == nil, errors.Is(err, errLimit), probe.steps >= sure, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
+	case err == nil, errors.Is(err, errLimit), probe.steps >= probe.enough, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
 		return true
 	case b[0] == 0x80 && probe.steps > 3:
 		return true

@@ -193,7 +193,8 @@ var errLimit = errors.New("over the limit")
 // Config is how to scan. Its zero value is ready for use.
 type Config struct {
 	Limits Limits
-	// Progress, if set, is called before each file on disk.
+	// Progress, if set, is called before each file on disk, by one goroutine
+	// at a time.
 	Progress func(path string, done, total int)
 }
 

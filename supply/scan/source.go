@@ -71,6 +71,8 @@ type cursor struct {
 	buf []byte
 	at  int64 // offset of buf[0]
 	i   int   // next byte in buf
+
+	ahead int // how much is read at once
 }
 
 const window = 64 << 10
@@ -90,7 +92,9 @@ func (c *cursor) peek(n int) ([]byte, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	off := c.offset()
-	size := min(int64(max(n, window)), c.src.size-off)
+	// Small at first: most files are, and many cursors read one value only.
+	c.ahead = min(max(4*c.ahead, 2<<10), window)
+	size := min(int64(max(n, c.ahead)), c.src.size-off)
 	if int64(cap(c.buf)) < size {
 		c.buf = make([]byte, size)
 	}
