@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,6 +49,9 @@ none is unsafe but one is unproven.`,
 				return err
 			}
 			defer func() { _ = outputs.discard() }()
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(400) // the heap is small, and what is in it short-lived
+			}
 			p := newProgress(a.quiet)
 			cfg.Progress = func(_ string, done, total int) {
 				if total > 1 {

@@ -343,15 +343,27 @@ func (m *machine) nested(v *value) {
 	if v.num < 6 || names[v.text[0]] == "" || v.text[0] == '.' {
 		return
 	}
-	if v.text[0] != 0x80 && !strings.ContainsAny(v.text, "\n\x8c\x93\x82\x83\x84") {
+	if v.text[0] != 0x80 && !mayImport(v.text) {
 		return
 	}
 	m.within(&source{path: m.src.path, r: m.src.r, size: v.at + v.num, depth: m.src.depth}, v.at, v)
 }
 
+// mayImport says whether bytes hold what every import needs: a newline after a
+// name, STACK_GLOBAL or one of the extensions.
+func mayImport(s string) bool {
+	for i := range len(s) {
+		switch s[i] {
+		case '\n', 0x93, 0x82, 0x83, 0x84:
+			return true
+		}
+	}
+	return false
+}
+
 // nestedText is nested for text with escapes, which is not in the file as such.
 func (m *machine) nestedText(v *value) {
-	if v.num < 6 || v.part || names[v.text[0]] == "" || !strings.ContainsAny(v.text, "\n\x8c\x93\x82\x83\x84") {
+	if v.num < 6 || v.part || names[v.text[0]] == "" || !mayImport(v.text) {
 		return
 	}
 	m.within(&source{path: m.src.path, r: strings.NewReader(v.text), size: v.num, depth: m.src.depth}, 0, v)
