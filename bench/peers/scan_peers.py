@@ -1,8 +1,8 @@
 """Has each scanner look at the same files and prints two tables.
 
 The Python scanners run in one process each, with their modules loaded before
-the clock starts; Redoubt's time is that of its process from start to exit, with
-a SHA-256 of each file. Processor time is given too, because other work on the
+the clock starts; Redoubt's time is that of its process from start to exit.
+Processor time is given too, because other work on the
 machine disturbs it less. A file takes a peer at most 20 seconds.
 """
 

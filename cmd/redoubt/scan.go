@@ -88,6 +88,7 @@ none is unsafe but one is unproven.`,
 	flags.BoolVar(&asJSON, "json", false, "print the document redoubt.scan/v1")
 	flags.StringVar(&sarif, "sarif", "", "file to write SARIF 2.1.0 to, for code scanning")
 	flags.StringVar(&junit, "junit", "", "file to write JUnit XML to: a test case a file")
+	flags.BoolVar(&cfg.Digest, "sha256", false, "with --json or --sarif: the SHA-256 of each file too")
 	limitFlags(cmd, &cfg.Limits)
 	return cmd
 }

@@ -258,12 +258,12 @@ func (c *checkpoint) walk(name string, v *value, path []*value) error {
 		return c.tensor(name, v)
 	case v.text == "numpy:ndarray":
 		return c.array(name, v)
-	case v.entries != nil: // a dict of some class; its attributes are not the model's
-		return c.walkDict(below, v.entries, path)
+	case v.filled() != nil: // a dict of some class; its attributes are not the model's
+		return c.walkDict(below, v.filled(), path)
 	case v.text == "collections:OrderedDict" && len(v.items) == 0:
 		return nil
-	case v.state != nil && v.state.kind == kDict:
-		return c.walkDict(below, v.state, path)
+	case v.built() != nil && v.built().kind == kDict:
+		return c.walkDict(below, v.built(), path)
 	case v.text == "collections:OrderedDict" && len(v.items) == 1 && v.items[0].kind == kList: // protocol 0 and 1
 		return c.walkPairs(below, v.items[0], path)
 	}
@@ -379,10 +379,10 @@ func (c *checkpoint) array(name string, v *value) error {
 	if name == "" {
 		name = "tensor"
 	}
-	if v.state == nil || v.state.kind != kTuple || len(v.state.items) != 5 {
+	if v.built() == nil || v.built().kind != kTuple || len(v.built().items) != 5 {
 		return fmt.Errorf("array %q has no state", short(name))
 	}
-	s := v.state.items
+	s := v.built().items
 	d, ok := dtypeOf(s[2])
 	n, fits := elements(s[1])
 	dtype := numpyType(d)

@@ -83,10 +83,10 @@ func (m *machine) global(op byte, at int64) error {
 	}
 	for _, v := range []*value{module, name} {
 		switch {
-		case v.kind == kObject || v.kind == kPersistent || v.part:
+		case v.kind == kObject && v.text == "" || v.kind == kPersistent || v.kind == kStr && v.part:
 			m.computedName(at)
 			return nil
-		case v.kind != kStr:
+		case v.kind != kStr: // no allowed call gives text
 			return errors.New("a name must be text")
 		}
 	}
@@ -267,7 +267,12 @@ func (m *machine) build(at int64) error {
 	if key := dunder(state); key != "" {
 		m.report(Unproven, redoubt.High, "pickle/build-shape", at, "sets %q of %s", key, v)
 	}
-	v.state = state
+	if !m.frozen {
+		if v.instance == nil {
+			v.instance = &instance{}
+		}
+		v.state = state
+	}
 	return m.arrays(v, at)
 }
 
@@ -310,6 +315,9 @@ func (m *machine) method(v *value, name string, may func(*entry) bool, at int64)
 func (m *machine) persistent(id *value, at int64) *value {
 	v := m.value(kPersistent)
 	v.items = []*value{id}
+	if m.legacy && id.kind == kTuple && len(id.items) == 4 && id.items[0].kind == kStr && id.items[0].text == "module" && id.items[1].kind == kGlobal {
+		return id.items[1] // a class with its source, which is only compared
+	}
 	if m.src.torch == nil && !m.legacy {
 		m.report(Unproven, redoubt.High, "pickle/persistent-id", at, "asks the loader for an object of its own choice (persistent id)")
 		return v

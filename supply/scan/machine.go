@@ -42,6 +42,7 @@ type machine struct {
 	legacy  bool            // in a PyTorch file of before 1.6, whose storages follow
 	joblib  bool            // arrays stand between the instructions
 	probing bool            // only to see whether these bytes are instructions
+	frozen  bool            // values are another machine's too, and may not change
 	enough  int64           // instructions after which a probe knows, 0 for never
 	ordered []*value        // persistent ids in the order they came, for convert
 }
@@ -111,9 +112,12 @@ func (m *machine) cut(from int) []*value {
 // keep adds items to a container as long as the pickle's budget lasts.
 func (m *machine) keep(v *value, items ...*value) {
 	for _, item := range items {
-		v.weight += 1 + item.weight
+		v.num++
+		if item.kind >= kTuple && item.kind <= kFrozenSet {
+			v.num = min(v.num+item.num, 2*maxWeight)
+		}
 	}
-	if v.weight > maxWeight {
+	if v.num > maxWeight {
 		m.tooHeavy()
 	}
 	if v.part || m.kept+len(items) > maxKept {
@@ -122,6 +126,13 @@ func (m *machine) keep(v *value, items ...*value) {
 	}
 	m.kept += len(items)
 	v.items = append(v.items, items...)
+}
+
+// fill is keep for a container that was there before.
+func (m *machine) fill(v *value, items []*value) {
+	if !m.frozen {
+		m.keep(v, items...)
+	}
 }
 
 // run follows the pickle to its STOP and gives the value it makes.
@@ -400,20 +411,16 @@ func (m *machine) decimal(op byte, s string, v *value) error {
 func (m *machine) float(op byte) error {
 	v := m.value(kFloat)
 	if op == 'G' {
-		b, err := m.c.next(8)
-		if err != nil {
+		if _, err := m.c.next(8); err != nil {
 			return err
 		}
-		v.f = math.Float64frombits(binary.BigEndian.Uint64(b))
 	} else {
 		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
-		if long {
-			line = []byte("0")
-		}
-		if v.f, err = strconv.ParseFloat(strings.TrimSpace(string(line)), 64); err != nil && !errors.Is(err, strconv.ErrRange) {
+		_, err = strconv.ParseFloat(strings.TrimSpace(string(line)), 64)
+		if err != nil && !long && !errors.Is(err, strconv.ErrRange) {
 			return fmt.Errorf("%q is no number", short(string(line)))
 		}
 	}
@@ -662,7 +669,7 @@ func (m *machine) extend(op byte, at int64) error {
 	}
 	list := m.stack[from-1]
 	if list.kind == kList {
-		m.keep(list, m.stack[from:]...)
+		m.fill(list, m.stack[from:])
 	} else {
 		m.method(list, "append", func(e *entry) bool { return e.append }, at)
 	}
@@ -684,8 +691,14 @@ func (m *machine) setItems(op byte, at int64) error {
 	}
 	switch dict.kind {
 	case kDict:
-		m.keep(dict, m.stack[from:]...)
+		m.fill(dict, m.stack[from:])
 	case kObject:
+		if m.frozen {
+			break
+		}
+		if dict.instance == nil {
+			dict.instance = &instance{}
+		}
 		if dict.entries == nil {
 			dict.entries = m.value(kDict)
 		}
@@ -702,7 +715,7 @@ func (m *machine) addItems(at int64) error {
 	}
 	set := m.stack[from-1]
 	if set.kind == kSet {
-		m.keep(set, m.stack[from:]...)
+		m.fill(set, m.stack[from:])
 	} else {
 		m.method(set, "add", func(e *entry) bool { return e.add }, at)
 	}

@@ -110,7 +110,7 @@ func pickleBroken(f *File, m *machine, n int, err error) {
 // arrays reads what joblib writes between the instructions: after the BUILD of
 // a NumpyArrayWrapper the array's own bytes follow (joblib.numpy_pickle).
 func (m *machine) arrays(v *value, at int64) error {
-	if v.text != "joblib.numpy_pickle:NumpyArrayWrapper" {
+	if v.text != "joblib.numpy_pickle:NumpyArrayWrapper" || m.frozen {
 		return nil
 	}
 	m.joblib = true
@@ -119,8 +119,8 @@ func (m *machine) arrays(v *value, at int64) error {
 	}
 	m.frameEnd = 0
 	m.asPlain()
-	dtype, ok := dtypeOf(v.state.get("dtype"))
-	count, fits := elements(v.state.get("shape"))
+	dtype, ok := dtypeOf(v.built().get("dtype"))
+	count, fits := elements(v.built().get("shape"))
 	if !ok || !fits {
 		return errors.New("the array that follows has no size that can be computed")
 	}
@@ -136,7 +136,7 @@ func (m *machine) arrays(v *value, at int64) error {
 		}
 		return m.c.skip(inner.c.offset() - m.c.offset())
 	}
-	if align := v.state.get("numpy_array_alignment_bytes"); align != nil && align.kind != kNone {
+	if align := v.built().get("numpy_array_alignment_bytes"); align != nil && align.kind != kNone {
 		pad, err := m.c.next(1)
 		if err != nil {
 			return err
@@ -155,11 +155,12 @@ func (m *machine) arrays(v *value, at int64) error {
 // an array's bytes for instructions. In an honest file it stops at once.
 func (m *machine) asPlain() {
 	plain := *m
-	plain.f, plain.seen, plain.probing = &File{}, map[string]bool{}, true
+	plain.f, plain.seen, plain.probing, plain.frozen, plain.slab = &File{}, map[string]bool{}, true, true, nil
 	plain.stack, plain.marks = slices.Clone(m.stack), slices.Clone(m.marks)
 	plain.memo = slices.Clone(m.memo)
 	plain.c = m.src.cursor(m.c.offset())
 	_, err := plain.run()
+	if plain.f.Verdict != "" { println(m.src.path, fmt.Sprint(err, plain.f.Imports, plain.f.Calls)); for _, x := range plain.f.Findings { println("   ", x.Message, fmt.Sprint(x.Trace)) } }
 	if plain.f.Verdict == Unsafe || plain.f.Verdict == Unproven && (err == nil || len(plain.f.Calls) > 0) || errors.Is(err, errLimit) {
 		m.report(worse(Unproven, plain.f.Verdict), redoubt.High, "joblib/polyglot", m.c.offset(),
 			"the bytes of an array are instructions as well, for a loader that is not joblib's")

@@ -98,6 +98,7 @@ func sparse(t *testing.T, path string, head []byte, size int64, tail []byte) {
 // watchHeap is the largest heap that is seen while do runs.
 func watchHeap(t *testing.T, do func()) (peak uint64) {
 	t.Helper()
+	runtime.GC() // of what other tests left
 	done, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)

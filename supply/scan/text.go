@@ -97,7 +97,9 @@ func scanText(s *scanner, src *source, f *File) {
 			}
 		}
 		if !plainText(b, off+window < src.size) {
-			f.unread("text/binary", off, errors.New("it begins as text and goes on as something else"))
+			if f.Format == "text" {
+				f.unread("text/binary", off, errors.New("it begins as text and goes on as something else"))
+			}
 			return
 		}
 		textWindow(f, off, b)

@@ -25,6 +25,7 @@ type scanner struct {
 	ctx      context.Context
 	limits   Limits
 	formats  []Format
+	digest   bool
 	report   *Report
 	unpacked int64 // by the file on disk that is being scanned
 	// claims are files that a model in the same folder reads as plain
@@ -75,7 +76,7 @@ func (s *scanner) each(paths []string, root string, progress func(string, int, i
 	for range min(runtime.GOMAXPROCS(0), len(paths)) {
 		wg.Go(func() {
 			for i, ok := take(); ok; i, ok = take() {
-				one := &scanner{ctx: s.ctx, limits: s.limits, formats: s.formats, report: &Report{}, claims: map[string]string{}}
+				one := &scanner{ctx: s.ctx, limits: s.limits, formats: s.formats, digest: s.digest, report: &Report{}, claims: map[string]string{}}
 				err := one.open(paths[i], paths[i] == root)
 				mu.Lock()
 				if first == nil {
@@ -156,7 +157,7 @@ func (s *scanner) file(src *source) error {
 	s.ctx, s.unpacked = ctx, 0
 	f := s.examine(src)
 	s.ctx = outer
-	if src.disk != "" && outer.Err() == nil {
+	if s.digest && outer.Err() == nil {
 		h := sha256.New()
 		if _, err := io.Copy(h, io.NewSectionReader(src.r, 0, src.size)); err != nil {
 			f.unread("file/unreadable", 0, fmt.Errorf("read to the end: %w", err))
