@@ -160,8 +160,8 @@ func (m *machine) asPlain() {
 	plain.memo = slices.Clone(m.memo)
 	plain.c = m.src.cursor(m.c.offset())
 	_, err := plain.run()
-	if plain.f.Verdict != "" { println(m.src.path, fmt.Sprint(err, plain.f.Imports, plain.f.Calls)); for _, x := range plain.f.Findings { println("   ", x.Message, fmt.Sprint(x.Trace)) } }
-	if plain.f.Verdict == Unsafe || plain.f.Verdict == Unproven && (err == nil || len(plain.f.Calls) > 0) || errors.Is(err, errLimit) {
+	doubts := slices.ContainsFunc(plain.f.Findings, func(x Finding) bool { return x.Rule != "pickle/protocol" }) // each pickled array sets it
+	if plain.f.Verdict == Unsafe || doubts && (err == nil || len(plain.f.Calls) > 0) || errors.Is(err, errLimit) {
 		m.report(worse(Unproven, plain.f.Verdict), redoubt.High, "joblib/polyglot", m.c.offset(),
 			"the bytes of an array are instructions as well, for a loader that is not joblib's")
 	}
