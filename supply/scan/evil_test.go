@@ -334,6 +334,7 @@ func evilModels() []sample {
 		"unsafe_switch":   kerasLayer("keras.config", "enable_unsafe_deserialization", "", none), // CVE-2025-9906
 		"function":        kerasLayer("keras.layers", "Activation", "", map[string]any{"activation": map[string]any{"module": "builtins", "class_name": "function", "config": "acme", "registered_name": "function"}}),
 		"function_eval":   kerasLayer("keras.layers", "Activation", "", map[string]any{"activation": map[string]any{"module": "builtins", "class_name": "function", "config": "eval", "registered_name": "function"}}),
+		"typespec":        kerasLayer("keras.layers", "Dense", "", map[string]any{"spec": map[string]any{"class_name": "__typespec__", "spec_name": "f", "module": "acme", "registered_name": nil, "serialized": []any{}}}),
 		"vocabulary_file": kerasLayer("keras.layers", "StringLookup", "", map[string]any{"vocabulary": "/x"}),
 		"tfsm":            kerasLayer("keras.layers", "TFSMLayer", "", map[string]any{"filepath": "x"}),
 		"deep":            strings.Repeat(`{"config":`, 300) + `{"class_name":"Dense"}` + strings.Repeat("}", 300),
@@ -497,6 +498,14 @@ func evilData() []sample {
 	family = "text, configuration, code"
 	add("python.yaml", []byte("a: !!python/object/apply:os.getcwd []\n"))
 	add("python_tag.yaml", []byte("%TAG ! tag:yaml.org,2002:python/\n---\na: !object/apply:os.getcwd []\n"))
+	add("percent_tag.yaml", []byte("a: !!pyth%6fn/object/apply:os.getcwd []\n"))
+	add("split_tag.yaml", []byte("%TAG !p! tag:yaml.org,2002:pyth\n---\na: !p!on/object/apply:os.getcwd []\n"))
+	add("root_tag.yaml", []byte("--- !Acme\na: 1\n"))
+	add("flow_tag.yaml", []byte("a: [1, !Acme {}]\n"))
+	add("escaped_target.json", []byte(`{"\u005ftarget_": "os.getcwd"}`))
+	add("escaped_auto_map/config.json", []byte(`{"\u0061uto_map": {"AutoModel": "modeling.Net"}}`))
+	add("external_dtd.pmml", []byte(`<?xml version="1.0"?><!DOCTYPE PMML SYSTEM "http://x/y.dtd"><PMML/>`))
+	add("include.xml", []byte(`<a xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="/x"/></a>`))
 	add("custom_tag.yaml", []byte("model:\n  - !Acme {a: 1}\n"))
 	add("hydra.yaml", []byte("model:\n  _target_: os.getcwd\n"))
 	add("hydra_unknown.yaml", []byte("model:\n  _target_: acme.models.Net\n"))
