@@ -293,3 +293,15 @@ func joblibArray(n int, data []byte) []byte {
 		text("subclass"), global("numpy", "ndarray"), text("shape"), "K", n, 0x85, text("order"), text("C"),
 		text("dtype"), numpyDtype("f8"), text("allow_mmap"), 0x88, text("numpy_array_alignment_bytes"), "N", "ub", data)
 }
+
+// bundle is the index of a TensorFlow checkpoint with one tensor "v".
+func bundle(dtype int) []byte {
+	block := func(key string, value []byte) []byte {
+		return cat(0, len(key), len(value), key, value, le(0, 4), le(1, 4), 0, le(0, 4))
+	}
+	handle := func(off, block int) []byte { return cat(off, block-5) }
+	data := block("v", cat(pbInt(1, uint64(dtype)), pbInt(5, 4)))
+	index := block("v", handle(0, len(data)))
+	footer := cat(0, 0, handle(len(data), len(index)))
+	return cat(data, index, footer, make([]byte, 40-len(footer)), "\x57\xfb\x80\x8b\x24\x75\x47\xdb")
+}

@@ -83,6 +83,7 @@ func benign() []sample {
 	add("saved_model.pb", savedModel(tfNodeBytes("x", "Placeholder"), tfNodeBytes("y", "Relu", "x"), tfCall("p", "f", "x"), pbBytes(2, tfFunction("f", "MatMul"))))
 	add("saved_model_saver.pb", savedModel(tfNodeBytes("saver_filename", "Placeholder"), tfCall("s", "save", "saver_filename"), tfCall("r", "restore", "saver_filename"),
 		pbBytes(2, cat(tfFunction("save", "SaveV2"), tfFunction("restore", "RestoreV2")))))
+	add("variables.index", bundle(1))
 	add("frozen.pb", tfNodeBytes("x", "Placeholder"), tfNodeBytes("y", "Softmax", "x"))
 
 	family = "onnx"

@@ -363,6 +363,8 @@ func evilModels() []sample {
 	add("asset.pb", cat(pbInt(1, 1), pbBytes(2, cat(pbBytes(2, tfNodeBytes("a", "Const")), pbBytes(6, pbText(2, "../../x"))))))
 	add("keras_metadata.pb", pbBytes(1, cat(pbInt(2, 0), pbText(5, `{"class_name":"Lambda","config":{}}`))))
 	add("object_graph.pb", cat(pbInt(1, 1), pbBytes(2, cat(pbBytes(2, tfNodeBytes("a", "Const")), pbBytes(7, pbBytes(1, pbBytes(4, pbText(3, `{"class_name":"Lambda"}`))))))))
+	add("variant.index", bundle(21))
+	add("truncated.index", bundle(1)[20:])
 	add("truncated.pb", savedModel(tfNodeBytes("n", "Const"))[:20])
 
 	family = "onnx"

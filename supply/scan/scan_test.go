@@ -215,7 +215,7 @@ func TestEveryFormatIsUsed(t *testing.T) {
 		}
 	}
 	for _, f := range Formats {
-		if !used[f.Name] && f.Name != "tensorflow-bundle" { // made by TensorFlow alone: see bench/peers
+		if !used[f.Name] {
 			t.Errorf("no generated file is %s", f.Name)
 		}
 	}
