@@ -24,7 +24,10 @@ require github.com/redis/go-redis/v9 v9.23.0
 // Tests only (report): SARIF output is held against the official schema.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
-// Zstandard (ml/data): Parquet pages are measured before they are believed.
+// xz and LZMA (supply/scan): what joblib and 7z compress with.
+require github.com/ulikunitz/xz v0.5.17
+
+// Zstandard (ml/data, supply/scan): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
 // Tests only (cmd/redoubt): scripts that run the real binary.
@@ -145,7 +148,6 @@ require (
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/twpayne/go-geom v1.6.1 // indirect
-	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.47.0 // indirect
