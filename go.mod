@@ -25,7 +25,10 @@ require github.com/redis/go-redis/v9 v9.23.0
 // official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
-// Zstandard (ml/data): Parquet pages are measured before they are believed.
+// xz and LZMA (supply/scan): what joblib and 7z compress with.
+require github.com/ulikunitz/xz v0.5.17
+
+// Zstandard (ml/data, supply/scan): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
 // Tests only (cmd/redoubt): scripts that run the real binary.

@@ -77,6 +77,8 @@ var commands = []func(*app) *cobra.Command{
 	newVerify,
 	newAttest,
 	newBOM,
+	newScan,
+	newConvert,
 	newServe,
 	newConfig,
 	newUser,
