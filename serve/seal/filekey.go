@@ -1,0 +1,44 @@
+package seal
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+var fileKeys = &Provider{
+	Scheme: "file",
+	Doc:    "a keyset of Tink in a file that only its owner may read",
+	Form:   "file:PATH",
+	shelf:  func(u *uri) (shelf, error) { return fileShelf(u.path(u.rest)), nil },
+}
+
+// fileShelf is the path of a file.
+type fileShelf string
+
+func (f fileShelf) load() ([]byte, error) {
+	file, err := os.Open(string(f))
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if st.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("others may read %s: run chmod 600 on it, and think of it as known to them", f)
+	}
+	return io.ReadAll(io.LimitReader(file, maxKeyset))
+}
+
+func (f fileShelf) save(text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(string(f)), 0o700); err != nil {
+		return err
+	}
+	return writeBeside(string(f), func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
