@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/zalando/go-keyring"
 )
@@ -26,19 +27,39 @@ var keyringKeys = &Provider{
 type keyringShelf struct{ service, name string }
 
 func (k keyringShelf) load() ([]byte, error) {
-	text, err := keyring.Get(k.service, k.name)
+	text, err := patiently(func() (string, error) { return keyring.Get(k.service, k.name) })
 	if errors.Is(err, keyring.ErrNotFound) {
 		return nil, fmt.Errorf("%s/%s: %w", k.service, k.name, fs.ErrNotExist)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("ask the keyring: %w", err)
-	}
-	return []byte(text), nil
+	return []byte(text), err
 }
 
 func (k keyringShelf) save(text []byte) error {
-	if err := keyring.Set(k.service, k.name, string(text)); err != nil {
-		return fmt.Errorf("ask the keyring: %w", err)
+	_, err := patiently(func() (string, error) { return "", keyring.Set(k.service, k.name, string(text)) })
+	return err
+}
+
+// patience is how long a keyring may wait for a person who unlocks it. There is no
+// way to break off a question to it: one that has no answer goes on waiting alone.
+const patience = time.Minute
+
+func patiently(ask func() (string, error)) (string, error) {
+	type answer struct {
+		text string
+		err  error
 	}
-	return nil
+	done := make(chan answer, 1)
+	go func() {
+		text, err := ask()
+		done <- answer{text, err}
+	}()
+	select {
+	case a := <-done:
+		if a.err != nil {
+			return "", fmt.Errorf("ask the keyring: %w", a.err)
+		}
+		return a.text, nil
+	case <-time.After(patience):
+		return "", fmt.Errorf("the keyring does not answer for %v: unlock it", patience)
+	}
 }
