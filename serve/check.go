@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -75,6 +76,14 @@ func (c *Config) Check() error {
 		if err := checkSource(source); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+	}
+	for key, source := range c.secrets() {
+		if strings.HasPrefix(source, "kms:") && len(c.Seal.Keys) == 0 {
+			return fmt.Errorf("%s: it is sealed, and seal.keys names no key", key)
+		}
+	}
+	if c.Seal.Remember < 0 {
+		return errors.New("seal.remember: a time cannot be negative")
 	}
 	for key, text := range map[string]string{"limits.principal": c.Limits.Principal, "limits.address": c.Limits.Address, "limits.everyone": c.Limits.Everyone} {
 		if _, err := parseLimits(text); err != nil {

@@ -15,9 +15,11 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
 	// Store is where accounts and policies are kept: "sqlite:PATH", or a secret
-	// (env:NAME, file:PATH) that holds a postgres:// address; a file in Data by
+	// (env:NAME, file:PATH, kms:FILE.sealed) that holds a postgres:// address; a file in Data by
 	// default.
 	Store string `yaml:"store"`
+	// Seal says under which keys models and secrets of kms: are sealed.
+	Seal Seal `yaml:"seal"`
 	// Key seals secrets in the store: a secret of 64 hexadecimal digits, which
 	// nodes that share a store share. By default it is made in Data.
 	Key      string   `yaml:"key"`
@@ -38,6 +40,18 @@ type Config struct {
 	origin string         // that follows from the address of REST, which a flag may change
 	dir    string         // of the file, for relative paths
 	lines  map[string]int // of the file, by the paths of values
+}
+
+// Seal says under which keys things lie on disks.
+type Seal struct {
+	// Keys are URIs of key-encryption keys: the first seals, and the others are
+	// still read.
+	Keys []string `yaml:"keys"`
+	// Tenant is whose things they are: what was sealed for another is refused.
+	Tenant string `yaml:"tenant"`
+	// Remember is how long a data key is used after its key service was asked; 5m by
+	// default. If the service is lost for longer, what is sealed does not open.
+	Remember time.Duration `yaml:"remember"`
 }
 
 // Listen holds the addresses; "off" closes one.

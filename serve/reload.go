@@ -151,6 +151,7 @@ func (s *Server) alterable(next *Config) error {
 		{"listen", s.cfg.Listen, next.Listen},
 		{"store", s.cfg.Store, next.Store},
 		{"key", s.cfg.Key, next.Key},
+		{"seal", s.cfg.Seal, next.Seal},
 		{"identity", s.cfg.Identity, next.Identity},
 		{"tls.acme", s.cfg.TLS.ACME, next.TLS.ACME},
 		{"tracing", s.cfg.Tracing, next.Tracing},

@@ -79,6 +79,8 @@ var commands = []func(*app) *cobra.Command{
 	newPolicy,
 	newReview,
 	newStore,
+	newSeal,
+	newUnseal,
 }
 
 func newRoot() *cobra.Command {

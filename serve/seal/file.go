@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -134,6 +135,10 @@ func readHeader(f *os.File) ([]byte, error) {
 	}
 	return b, nil
 }
+
+// NameOf is the name under which a sealed file is sealed unless another is given:
+// that of the file without ".sealed".
+func NameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".sealed") }
 
 // Inspect tells where a sealed file belongs and which key it is under, as its
 // header says. Nothing of it is proved.

@@ -102,7 +102,7 @@ func parse(text, dir string) (*Provider, *uri, error) {
 		}
 		return p, &uri{rest: rest, dir: dir, settings: settings}, nil
 	}
-	return nil, nil, fmt.Errorf("%q is no URI of a key: it begins with one of %s:", text, strings.Join(schemes, ":, "))
+	return nil, nil, fmt.Errorf("%q is no URI of a key, which begins with one of %s and a colon", text, strings.Join(schemes, ", "))
 }
 
 // take is a setting, "" if it is not there.

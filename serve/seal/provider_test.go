@@ -140,7 +140,7 @@ func TestURIsThatAreRefused(t *testing.T) {
 	write("text", "no keyset")
 	write("public", `{"primaryKeyId":1,"key":[{"keyData":{"typeUrl":"type.googleapis.com/google.crypto.tink.HmacKey","value":"EgQIAxAgGiDQ9Bdq0kX3Cn0w2Q2zXQ3Y9J0c0xq0v0b0b0b0b0b0bw==","keyMaterialType":"SYMMETRIC"},"status":"ENABLED","keyId":1,"outputPrefixType":"TINK"}]}`)
 	for text, want := range map[string]string{
-		"":                                  "begins with one of file:, keyring:, pkcs11:",
+		"":                                  "begins with one of file, keyring, pkcs11",
 		"kek.json":                          "no URI",
 		"rot13:x":                           "no URI",
 		"file:":                             "of the form file:PATH",
