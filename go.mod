@@ -133,6 +133,8 @@ require github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 // Proofs of inclusion in transparency logs (supply/sign).
 require golang.org/x/mod v0.42.0
 
+require github.com/ulikunitz/xz v0.5.17
+
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect

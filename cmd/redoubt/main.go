@@ -76,6 +76,7 @@ var commands = []func(*app) *cobra.Command{
 	newSign,
 	newVerify,
 	newAttest,
+	newScan,
 	newServe,
 	newConfig,
 	newUser,
