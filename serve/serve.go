@@ -385,7 +385,7 @@ func (s *Server) unready(ctx context.Context) []string {
 	s.gateway.Use(func(models []*gateway.Model) {
 		for _, m := range models {
 			for _, v := range m.Versions {
-				if v.Engine.Ready(ctx) != nil {
+				if v.Refused == "" && v.Engine.Ready(ctx) != nil {
 					reasons = append(reasons, "model "+m.Name+" version "+v.Name+" is not ready")
 				}
 			}

@@ -225,6 +225,7 @@ var Guards = []*Guard{
 	normalise,
 	detect,
 	disclose,
+	shadow,
 }
 
 // wrap puts those guards around next that are wanted.
