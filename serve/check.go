@@ -99,7 +99,10 @@ func (c *Config) Check() error {
 	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 {
 		return errors.New("limits.concurrent, limits.concurrent_each: a bound cannot be negative")
 	}
-	if len(c.Models) == 0 {
+	if err := c.Registry.check(); err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	if len(c.Models) == 0 && !c.Registry.open() {
 		return errors.New("models: none is named: give each a name and a path or an upstream")
 	}
 	names := map[string]bool{}
@@ -109,6 +112,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("models[%d]: the name %q is empty or taken", i, m.Name)
 		}
 		names[m.Name] = true
+		if m.Registry && !c.Registry.open() {
+			return fmt.Errorf("model %s: it is pushed, and registry names no keys or roots", m.Name)
+		}
 		if err := m.check(); err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
@@ -125,7 +131,7 @@ func (c *Config) Local() bool {
 			}
 		}
 	}
-	return false
+	return c.Registry.open()
 }
 
 // Names are those of the models.
@@ -163,7 +169,7 @@ func (c *Config) defaults() {
 		to    *time.Duration
 		value time.Duration
 	}{
-		{&c.Grace, 30 * time.Second}, {&c.Policy.StepUp, 5 * time.Minute},
+		{&c.Grace, 30 * time.Second}, {&c.Registry.Verify, time.Hour}, {&c.Policy.StepUp, 5 * time.Minute},
 		{&c.Limits.HeaderTime, 10 * time.Second}, {&c.Limits.BodyTime, 30 * time.Second}, {&c.Limits.AnswerTime, 30 * time.Second},
 	} {
 		if *t.to == 0 {
@@ -185,20 +191,27 @@ func (c *Config) defaults() {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		if m.MaxBody == 0 {
-			m.MaxBody = 10 << 20
-		}
-		if m.Timeout == 0 {
-			m.Timeout = 30 * time.Second
-		}
-		if m.Versions == nil {
+		m.defaults()
+		if m.Versions == nil && !m.Registry {
 			m.Versions = []Version{{Version: "1", Path: m.Path, Upstream: m.Upstream}}
 		}
 	}
 }
 
+func (m *Model) defaults() {
+	if m.MaxBody == 0 {
+		m.MaxBody = 10 << 20
+	}
+	if m.Timeout == 0 {
+		m.Timeout = modelTime
+	}
+}
+
 // check reports what cannot be meant of a model, before any file is opened.
 func (m *Model) check() error {
+	if m.Registry && (m.Path != "" || m.Upstream != "" || m.Versions != nil) {
+		return errors.New("its versions come from the registry, and path, upstream or versions stand beside that")
+	}
 	if len(m.Versions) > 0 && (m.Path != "" || m.Upstream != "") && (m.Versions[0].Path != m.Path || m.Versions[0].Upstream != m.Upstream) {
 		return errors.New("path and upstream stand beside versions: write them in one of those")
 	}

@@ -34,6 +34,8 @@ type Config struct {
 	// calls under way may take after that; 30s by default.
 	Drain time.Duration `yaml:"drain"`
 	Grace time.Duration `yaml:"grace"`
+	// Registry says what the versions of models that are pushed must show.
+	Registry Registry `yaml:"registry"`
 	// Models are what is served.
 	Models []Model `yaml:"models"`
 
@@ -208,9 +210,30 @@ type Tracing struct {
 	CA    string `yaml:"ca"`
 }
 
+// Registry says what a version of a model that is pushed must show to be routed to.
+// There is a registry where it names keys or roots.
+type Registry struct {
+	// Keys are PEM files of public keys, any of which may have signed a model.
+	Keys []string `yaml:"keys"`
+	// Roots is a PEM file of authorities whose certificates may have signed, and
+	// Names who of those; everybody by default.
+	Roots string   `yaml:"roots"`
+	Names []string `yaml:"names"`
+	// Attesters are PEM files of public keys, any of which may have signed
+	// attestations; those who may sign models by default.
+	Attesters []string `yaml:"attesters"`
+	// Require lists the attestations that are asked for: scan, lineage, assessment,
+	// or gates such as robust_accuracy[linf@0.3]>=0.5.
+	Require []string `yaml:"require"`
+	// Verify is how often everything is verified anew; 1h by default.
+	Verify time.Duration `yaml:"verify"`
+}
+
 // Model is one served model.
 type Model struct {
 	Name string `yaml:"name"`
+	// Registry has the versions come from the registry: they are pushed.
+	Registry bool `yaml:"registry"`
 	// Path is an ONNX file of the version "1". Versions hold several; the first is
 	// the default.
 	Path     string    `yaml:"path"`

@@ -45,6 +45,7 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/serve/policy/admin"
+	"github.com/redoubt-ml/redoubt/serve/registry"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 )
@@ -64,24 +65,29 @@ type Server struct {
 	opt Options
 
 	// What a reload changes.
-	changing sync.Mutex
-	current  atomic.Pointer[Config]
-	security atomic.Pointer[security]
-	engines  engines
-	settled  <-chan struct{} // closed when what was offered before is closed
-	retiring sync.WaitGroup
-	ending   chan struct{}
+	changing   sync.Mutex
+	current    atomic.Pointer[Config]
+	security   atomic.Pointer[security]
+	engines    engines // all, and own those of configured models
+	own        engines
+	configured []*gateway.Model
+	pushed     pushed
+	renewed    chan struct{}   // something was offered
+	settled    <-chan struct{} // closed when what was offered before is closed
+	retiring   sync.WaitGroup
+	ending     chan struct{}
 
 	issuer *autocert.Manager // nil without ACME
 
-	db      *store.DB
-	log     *audit.Log
-	who     *identity.Service
-	rules   *policy.Engine
-	keeper  *admin.Keeper
-	traces  *sdk.TracerProvider // nil where calls are not traced
-	gateway *gateway.Gateway
-	close   []func() error // in the order of opening
+	db       *store.DB
+	log      *audit.Log
+	who      *identity.Service
+	rules    *policy.Engine
+	keeper   *admin.Keeper
+	registry *registry.Registry  // nil where there is none
+	traces   *sdk.TracerProvider // nil where calls are not traced
+	gateway  *gateway.Gateway
+	close    []func() error // in the order of opening
 
 	rest, admin, socket *http.Server
 	rpc                 *grpc.Server
@@ -96,7 +102,7 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), renewed: make(chan struct{}, 1), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
 	s.current.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -106,7 +112,7 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.openIdentity, s.openPolicy, s.openGateway, s.listen} {
+	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.openIdentity, s.openPolicy, s.openRegistry, s.openGateway, s.listen} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -192,11 +198,12 @@ func (s *Server) openGateway(ctx context.Context) error {
 		return err
 	}
 	s.security.Store(p.security)
-	s.engines = p.engines
-	idle := s.gateway.Offer(p.offer)
-	s.settled = idle
+	nothing := make(chan struct{}) // was offered before
+	close(nothing)
+	s.settled = nothing
+	s.put(p)
 	s.later(s.closeEngines)
-	return nil
+	return s.followRegistry(ctx)
 }
 
 // closeEngines closes all there are, after those that were on their way out.
@@ -270,6 +277,7 @@ func (s *Server) unbroken(next http.Handler) http.Handler {
 func (s *Server) listen(context.Context) error {
 	api := control.New(control.Config{
 		Identity: s.who, Engine: s.rules, Keeper: s.keeper, Gateway: s.gateway, Log: s.log,
+		Registry: s.registry, Refresh: func(ctx context.Context) error { return s.refresh(ctx, false) }, Configured: s.reserved, Limited: s.cfg.Limits.Principal != "" || s.cfg.Limits.Address != "" || s.cfg.Limits.Everyone != "",
 		Origin: s.cfg.Identity.Origin, BodyTime: s.cfg.Limits.BodyTime, Logger: s.opt.Logger, Version: s.opt.Version,
 	})
 	s.rest = s.server(s.routes(api))

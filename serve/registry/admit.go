@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -123,6 +125,15 @@ func (r *Registry) Admit(ctx context.Context, a *Admission, v *Version) ([]byte,
 func (r *Registry) Still(a *Admission, v *Version) (time.Time, error) {
 	_, until, err := a.claims(v, r.cfg.Now())
 	return until, err
+}
+
+// Claims identifies what was signed of a version.
+func (v *Version) Claims() string {
+	h := sha256.New()
+	for _, b := range slices.Concat(v.Signatures, [][]byte{nil}, v.Attestations) {
+		fmt.Fprintf(h, "%d %s", len(b), b)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Lost reports whether an error of [Registry.Admit] says no more than that the key

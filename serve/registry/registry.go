@@ -105,6 +105,22 @@ func (m *Model) Live() *Version {
 	return nil
 }
 
+// Routed are the versions that are not archived: the one in production first, and
+// then the last pushed first.
+func (m *Model) Routed() []*Version {
+	var list []*Version
+	for i := range slices.Backward(m.Versions) {
+		switch v := &m.Versions[i]; v.Stage {
+		case Archived:
+		case Production:
+			list = append([]*Version{v}, list...)
+		default:
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
 // Find is a version by its number or an alias, nil if there is none.
 func (m *Model) Find(name string) *Version {
 	if to := m.Aliases[name]; to != "" {
