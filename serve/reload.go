@@ -80,7 +80,7 @@ type plan struct {
 
 // prepare does whatever can fail, and changes nothing.
 func (s *Server) prepare(ctx context.Context, cfg *Config) (p *plan, err error) {
-	p = &plan{before: s.current.Load(), cfg: cfg}
+	p = &plan{before: s.current.Load(), cfg: cfg, fresh: true}
 	if err := s.alterable(cfg); err != nil {
 		return nil, err
 	}

@@ -78,6 +78,7 @@ var commands = []func(*app) *cobra.Command{
 	newAttest,
 	newScan,
 	newServe,
+	newModel,
 	newConfig,
 	newUser,
 	newToken,
