@@ -134,6 +134,9 @@ func (c *Config) Local() bool {
 	return c.Registry.open()
 }
 
+// Pushed reports whether models may be pushed, beside those that are named.
+func (c *Config) Pushed() bool { return c.Registry.open() }
+
 // Names are those of the models.
 func (c *Config) Names() []string {
 	var names []string

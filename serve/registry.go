@@ -247,7 +247,7 @@ func (s *Server) openAdmitted(ctx context.Context, p *plan, m *Model, g *gateway
 	id := key + " " + v.Claims() + " " + p.pushed.admissionID
 	known, ok := s.pushed.verdicts[id]
 	var weights []byte
-	if p.fresh || !ok || known.refused == "" && (e == nil || !time.Now().Before(known.until)) {
+	if p.fresh || !ok || known.refused != "" || e == nil || !time.Now().Before(known.until) {
 		weights, known = s.judge(ctx, p.pushed.admission, v, e != nil)
 	}
 	if known.refused == "" && e == nil {
@@ -280,6 +280,9 @@ func (s *Server) judge(ctx context.Context, a *registry.Admission, v *registry.V
 		until, err = s.registry.Still(a, v)
 	}
 	if err != nil {
+		if cause := errors.Unwrap(errors.Unwrap(err)); cause != nil { // of weights: more than callers are told
+			s.opt.Logger.Warn("weights cannot be read", "digest", string(v.Digest), "error", cause.Error())
+		}
 		return nil, verdict{refused: clip(err.Error()), lost: lost}
 	}
 	return weights, verdict{until: until}

@@ -240,7 +240,7 @@ const (
 
 // server is an HTTP server that is patient with its clients within bounds.
 func (s *Server) server(h http.Handler) *http.Server {
-	l, slowest := s.cfg.Limits, time.Duration(0)
+	l, slowest := s.cfg.Limits, modelTime // of models that are pushed
 	for _, m := range s.cfg.Models {
 		slowest = max(slowest, cmp.Or(m.Timeout, modelTime))
 	}

@@ -203,12 +203,12 @@ func refusalOf(err error) error {
 		return huma.Error404NotFound(err.Error())
 	case errors.Is(err, registry.ErrStale):
 		return huma.Error409Conflict(err.Error())
-	case errors.Is(err, registry.ErrInput):
-		return huma.Error422UnprocessableEntity(err.Error())
 	case registry.Lost(err):
 		return huma.Error503ServiceUnavailable("the key service is not available: try again later")
-	case errors.As(err, &refused):
+	case errors.As(err, &refused): // before ErrInput, of which weights may be
 		return huma.Error422UnprocessableEntity("not admitted: " + refused.Error())
+	case errors.Is(err, registry.ErrInput):
+		return huma.Error422UnprocessableEntity(err.Error())
 	}
 	return err
 }
@@ -324,7 +324,8 @@ const uploadTime = 30 * time.Minute
 // uploads reports whether a request brings weights, which are larger than any other
 // body.
 func uploads(r *http.Request) bool {
-	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/weights/")
+	parts := strings.Split(r.URL.Path, "/") // "", api, v1, models, NAME, weights, DIGEST
+	return r.Method == http.MethodPut && len(parts) == 7 && parts[3] == "models" && parts[5] == "weights"
 }
 
 // weights takes the bytes of a version, as they are.

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,6 +99,23 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Cause }
 
+// unreadable is why weights cannot be read, in words that tell callers no path.
+type unreadable struct{ cause error }
+
+func (u unreadable) Error() string {
+	switch {
+	case errors.Is(u.cause, seal.ErrUnavailable):
+		return "the key service cannot be asked"
+	case errors.Is(u.cause, fs.ErrNotExist):
+		return "they are not there"
+	case errors.Is(u.cause, seal.ErrRefused), errors.Is(u.cause, ErrInput):
+		return "they were changed, cut short or exchanged"
+	}
+	return "they cannot be read"
+}
+
+func (u unreadable) Unwrap() error { return u.cause }
+
 func refuse(requirement, format string, args ...any) *Refusal {
 	return &Refusal{requirement, fmt.Errorf(format, args...)}
 }
@@ -115,7 +133,7 @@ func (r *Registry) Admit(ctx context.Context, a *Admission, v *Version) ([]byte,
 	}
 	b, err := r.weights.get(ctx, v.Digest)
 	if err != nil {
-		return nil, until, &Refusal{"weights", err}
+		return nil, until, &Refusal{"weights", unreadable{err}}
 	}
 	return b, until, a.content(ctx, v, manifests, b)
 }

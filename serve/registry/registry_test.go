@@ -356,7 +356,7 @@ func TestTamperedWeights(t *testing.T) {
 	refused := func(what string) {
 		t.Helper()
 		var refusal *Refusal
-		if _, _, err := b.Admit(t.Context(), b.admission(), v); !errors.As(err, &refusal) || refusal.Requirement != "weights" {
+		if _, _, err := b.Admit(t.Context(), b.admission(), v); !errors.As(err, &refusal) || refusal.Requirement != "weights" || strings.Contains(err.Error(), b.dir) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
