@@ -14,6 +14,7 @@ import (
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/policy"
 )
 
 // A version that may not be routed to has no engine, and the refusal says why, on
@@ -163,6 +164,7 @@ func TestShadow(t *testing.T) {
 		registry := prometheus.NewRegistry()
 		m := loans()
 		m.Versions[1], m.Shadow = c.shadow, "1"
+		m.Clearance = policy.Clearance{Label: true} // what callers see is not what is compared
 		h := build(t, gateway.Config{Metrics: gateway.NewMetrics(registry)}, m)
 		for _, w := range ways {
 			if _, ok := w.ask(t, h, "user", "loans"); !ok {

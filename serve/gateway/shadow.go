@@ -30,7 +30,8 @@ var shadow = &Guard{
 const shadows = 4
 
 // follow asks the shadow without waiting for it. Its call holds the offer, so that
-// the engine stays open. Request and answer are copied, for both go their way.
+// the engine stays open. The answer is copied, for what follows coarsens it; of the
+// request nobody changes anything any more.
 func (g *Gateway) follow(ctx context.Context, c *Call, a *oip.Response, room chan struct{}) {
 	s := c.offer.find(c.Model, c.Served.Model.Shadow)
 	if s == nil || s == c.Served || s.refusal() != "" {
@@ -43,9 +44,7 @@ func (g *Gateway) follow(ctx context.Context, c *Call, a *oip.Response, room cha
 		count("skipped")
 		return
 	}
-	q := *c.Request
-	q.Inputs = copies(q.Inputs)
-	want, offer, patience := copies(a.Outputs), c.offer, c.deadline()
+	q, want, offer, patience := c.Request, copies(a.Outputs), c.offer, c.deadline()
 	offer.users.Add(1) // the call holds it too, so it is not idle
 	go func() {
 		defer func() {
@@ -57,7 +56,7 @@ func (g *Gateway) follow(ctx context.Context, c *Call, a *oip.Response, room cha
 		}()
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
-		got, err := s.Engine.Infer(ctx, &q)
+		got, err := s.Engine.Infer(ctx, q)
 		switch {
 		case err != nil:
 			count("failed")

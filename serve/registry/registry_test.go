@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/ml/train"
 	"github.com/redoubt-ml/redoubt/serve/seal"
 	"github.com/redoubt-ml/redoubt/store"
@@ -324,6 +325,59 @@ func TestAdmission(t *testing.T) {
 	b.now = until
 	if _, _, err := b.Admit(t.Context(), b.admission(), &good); err == nil || !strings.Contains(err.Error(), "attestation robust_accuracy[linf@0.3]>=0.5: expiry") {
 		t.Errorf("expired: %v", err)
+	}
+}
+
+// Verdicts that are not the best are none, though they are signed.
+func TestVerdicts(t *testing.T) {
+	b := newBench(t, storetest.Open(t, storetest.SQLite(t)))
+	content := weights(t, 1)
+	v := b.version(t, content)
+	if err := b.PutWeights(t.Context(), v.Digest, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "net.onnx")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, err := sign.Hashing{}.Manifest(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for verdict, kind := range map[string]string{"unsafe": sign.Scan, "unproven": sign.Scan, redoubt.Suspect: sign.Assessment, redoubt.Invalid: sign.Assessment} {
+		bundle, err := (&sign.Signer{Key: b.signer}).Attest("net.onnx", &sign.Attestation{
+			Kind: kind, Subject: m.Root(), File: v.Digest, Verdict: verdict, Issued: b.now, Expires: b.now.Add(time.Hour), Numbers: map[string]float64{"robust_accuracy[linf@0.3]": 1},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Attestations = [][]byte{bundle}
+		a := b.admission()
+		a.Needs = slices.DeleteFunc(a.Needs, func(n Need) bool { return n.Kind != kind })
+		if _, _, err := b.Admit(t.Context(), a, &v); err == nil || !strings.Contains(err.Error(), "its verdict is") {
+			t.Errorf("%s %s: %v", kind, verdict, err)
+		}
+	}
+}
+
+// Whoever attests that a model is safe is not believed: it is scanned here, too.
+func TestScannedHereToo(t *testing.T) {
+	b := newBench(t, storetest.Open(t, storetest.SQLite(t)))
+	m, err := onnx.Decode(weights(t, 1), onnx.DefaultLimits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Graph.Nodes[0].Domain = "com.example"
+	content, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := b.version(t, content)
+	if err := b.PutWeights(t.Context(), v.Digest, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := b.Admit(t.Context(), b.admission(), &v); err == nil || !strings.Contains(err.Error(), "scan: the verdict is unproven") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -63,6 +63,9 @@ func TestRotate(t *testing.T) {
 	if err != nil || !bytes.Equal(before[2*slotSize:], after[2*slotSize:]) || bytes.Equal(before[:2*slotSize], after[:2*slotSize]) {
 		t.Errorf("the data were rewritten, or the header not: %v", err)
 	}
+	if !bytes.Equal(after[:slotSize], after[slotSize:2*slotSize]) {
+		t.Error("the old data key is still in one of the copies of the header")
+	}
 	if err := RetireKey(text, "", old[0]); err != nil {
 		t.Fatal(err)
 	}
