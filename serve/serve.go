@@ -290,7 +290,13 @@ func (s *Server) listen(context.Context) error {
 	s.socket.ConnContext = control.ConnContext
 	s.later(func() error { // closed already after a drain
 		s.rpc.Stop()
-		return errors.Join(s.rest.Close(), s.socket.Close(), s.admin.Close())
+		var failed []error
+		for _, srv := range []*http.Server{s.rest, s.socket, s.admin} {
+			if err := srv.Close(); !errors.Is(err, net.ErrClosed) { // as its listener may be
+				failed = append(failed, err)
+			}
+		}
+		return errors.Join(failed...)
 	})
 	for _, l := range []struct {
 		name, network, address string
