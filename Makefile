@@ -15,7 +15,7 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./... && go tool staticcheck ./...
 race: runtime ## the concurrent packages under the race detector
-	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess ./store/... ./watch/... ./serve/...
+	go test -race -short ./ml/ort ./ml/model ./attack/... ./assess ./store/... ./watch/... ./serve/... ./supply/...
 bench: runtime ## speed, in benchstat's format
 	go test -run '^$$' -bench . -count 6 ./ml/grad ./ml/model ./attack/evasion ./cmd/redoubt ./serve/...
 falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is known)
@@ -33,8 +33,8 @@ soak: runtime ## the gateway under load for half an hour, with its memory every 
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
-	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s ./$$p || exit 1; done; done
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/sign supply/bom; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x ./$$p || exit 1; done; done
 proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	d=$$(mktemp -d) && GOBIN=$$d go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 && \
 	GOBIN=$$d go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2 && PATH=$$d:$$PATH protoc -I serve/oip/oippb \

@@ -21,7 +21,8 @@ require pgregory.net/rapid v1.3.0
 // Limits that several nodes share (serve/limit).
 require github.com/redis/go-redis/v9 v9.23.0
 
-// Tests only (report): SARIF output is held against the official schema.
+// Tests only (report, supply): SARIF, CycloneDX and bundles are held against the
+// official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
 // Zstandard (ml/data): Parquet pages are measured before they are believed.
@@ -75,7 +76,8 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 // Discovery of OpenID Connect issuers, and their code flow (serve/identity).
 require github.com/coreos/go-oidc/v3 v3.21.0
 
-// Passwords: argon2id (serve/identity). Certificates by ACME (serve).
+// Passwords: argon2id (serve/identity). Certificates by ACME (serve). BLAKE2b, and
+// ASN.1 that is written again byte by byte (supply/sign).
 require golang.org/x/crypto v0.58.0
 
 // Passwords and names are compared in one normal form (serve/identity).
@@ -106,6 +108,12 @@ require go.opentelemetry.io/otel/sdk v1.47.0
 // Traces: how collectors take them, OTLP over HTTP (serve).
 require go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp v1.47.0
 
+// Storage that speaks S3 (watch/export).
+require github.com/minio/minio-go/v7 v7.4.1
+
+// Merkle trees and signed notes of transparency logs (watch/audit, supply/sign).
+require golang.org/x/mod v0.42.0
+
 // Tests only (serve): a collector reads what is sent.
 require go.opentelemetry.io/proto/otlp v1.11.0
 
@@ -119,6 +127,15 @@ require github.com/zalando/go-keyring v0.2.8
 // Keys in hardware security modules (serve/seal).
 require github.com/miekg/pkcs11 v1.1.2
 
+// Tests only (watch/witness): cosignatures as somebody else reads them.
+require github.com/transparency-dev/formats v0.1.1
+
+// Tests only (watch/audit): Merkle trees as somebody else computes them.
+require github.com/transparency-dev/merkle v0.0.2
+
+// Bills of materials in CycloneDX 1.6 and 1.7, model cards included (supply/bom).
+require github.com/CycloneDX/cyclonedx-go v0.12.0
+
 // BLAKE3, one of the hashes of OpenSSF Model Signing (supply/sign).
 require github.com/zeebo/blake3 v0.2.4
 
@@ -130,13 +147,11 @@ require github.com/cloudflare/circl v1.6.5
 // encoding/json does not ask.
 require github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 
-// Proofs of inclusion in transparency logs (supply/sign).
-require golang.org/x/mod v0.42.0
-
 require github.com/ulikunitz/xz v0.5.17
 
 require (
-	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
+	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e // indirect
+	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/andybalholm/brotli v1.2.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
@@ -160,7 +175,10 @@ require (
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/klauspost/cpuid/v2 v2.4.0 // indirect
+	github.com/klauspost/crc32 v1.3.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/minio/crc64nvme v1.1.1 // indirect
+	github.com/minio/md5-simd v1.1.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/parquet-go/bitpack v1.0.0 // indirect
@@ -171,22 +189,26 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	github.com/rs/xid v1.6.0 // indirect
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/twpayne/go-geom v1.6.1 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
+	github.com/zeebo/xxh3 v1.1.0 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
 	go.opentelemetry.io/otel/exporters/otlp/otlptrace v1.47.0 // indirect
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
-	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
+	golang.org/x/exp/typeparams v0.0.0-20260811152304-ee035b5b010f // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
+	gopkg.in/ini.v1 v1.67.3 // indirect
 	honnef.co/go/tools v0.8.2 // indirect
 	modernc.org/libc v1.79.0 // indirect
 	modernc.org/mathutil v1.7.1 // indirect

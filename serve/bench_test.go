@@ -67,10 +67,9 @@ func started(t testing.TB, change func(*Config)) (*Server, string) {
 // startedWith is started with a logger.
 func startedWith(t testing.TB, logger *slog.Logger, change func(*Config)) (*Server, string) {
 	t.Helper()
-	wait := true
 	cfg := &Config{
 		Data: t.TempDir(), Listen: Listen{REST: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"},
-		Limits: Limits{Address: "10000000/hour", Principal: "10000000/hour"}, Audit: Audit{Wait: &wait},
+		Limits: Limits{Address: "10000000/hour", Principal: "10000000/hour"},
 		Models: []Model{{Name: "simple", Path: simple(t), Limits: "10000000/hour, 10000000/day"}},
 	}
 	if change != nil {
@@ -157,16 +156,15 @@ func bare(t testing.TB) http.Handler {
 // network, by 32 callers a processor. The metric cpu-us/op counts the processor
 // time of all threads; run it with GOGC=400, which redoubt serve sets.
 func BenchmarkGuards(b *testing.B) {
-	for _, wait := range []bool{true, false} {
-		s, token := started(b, func(c *Config) { c.Audit.Wait = &wait })
+	for _, wait := range gateway.Waits {
+		s, token := started(b, func(c *Config) { c.Audit.Wait = string(wait) })
 		b.Run(fmt.Sprintf("gateway/wait=%v", wait), func(b *testing.B) { serveAll(b, s.gateway.Handler(), token) })
 	}
 	s, token := started(b, func(c *Config) {
-		wait := false
-		c.Audit.Wait = &wait
+		c.Audit.Wait = string(gateway.None)
 		c.Tracing = Tracing{Endpoint: "http://127.0.0.1:1/v1/traces"} // a hundredth of the calls
 	})
-	b.Run("gateway/wait=false/traced", func(b *testing.B) { serveAll(b, s.gateway.Handler(), token) })
+	b.Run("gateway/wait=none/traced", func(b *testing.B) { serveAll(b, s.gateway.Handler(), token) })
 	b.Run("bare", func(b *testing.B) { serveAll(b, bare(b), "") })
 }
 
@@ -193,8 +191,8 @@ func serveAll(b *testing.B, h http.Handler, token string) {
 // Throughput on loopback with 64 clients over TLS, client and server in one
 // process.
 func BenchmarkThroughput(b *testing.B) {
-	for _, wait := range []bool{true, false} {
-		s, token := started(b, func(c *Config) { c.Audit.Wait = &wait })
+	for _, wait := range gateway.Waits {
+		s, token := started(b, func(c *Config) { c.Audit.Wait = string(wait) })
 		pem, err := os.ReadFile(s.Certificate().File())
 		if err != nil {
 			b.Fatal(err)

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/limit"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 )
@@ -90,11 +92,17 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
+	if !slices.Contains(gateway.Waits, gateway.Wait(c.Audit.Wait)) {
+		return fmt.Errorf("audit.wait: %q is none of flush, write and none", c.Audit.Wait)
+	}
+	if strings.ContainsAny(c.Audit.Name, " +\t\n") {
+		return fmt.Errorf("audit.name: %q: write a name without spaces and plus signs", c.Audit.Name)
+	}
 	if err := c.Tracing.check(); err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
-	if l := &c.Limits; min(c.Drain, c.Grace, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
-		return errors.New("drain, grace, header_time, body_time, answer_time: a time cannot be negative")
+	if l := &c.Limits; min(c.Drain, c.Grace, c.Audit.Keep, c.Audit.Every, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
+		return errors.New("drain, grace, audit.keep, audit.every, header_time, body_time, answer_time: a time cannot be negative")
 	}
 	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 {
 		return errors.New("limits.concurrent, limits.concurrent_each: a bound cannot be negative")
@@ -159,6 +167,11 @@ func (c *Config) defaults() {
 	set(&c.Listen.GRPC, "127.0.0.1:8444")
 	set(&c.Listen.Admin, "127.0.0.1:8445")
 	set(&c.Limits.Address, "600/minute")
+	set(&c.Audit.Wait, string(gateway.Write))
+	if name, err := os.Hostname(); err == nil {
+		set(&c.Audit.Name, name+"/redoubt")
+	}
+	set(&c.Audit.Name, "redoubt")
 	if c.TLS.Hosts == nil && len(c.TLS.ACME.Hosts) == 0 {
 		c.TLS.Hosts = []string{"localhost", "127.0.0.1", "::1"}
 	}
@@ -172,7 +185,7 @@ func (c *Config) defaults() {
 		to    *time.Duration
 		value time.Duration
 	}{
-		{&c.Grace, 30 * time.Second}, {&c.Registry.Verify, time.Hour}, {&c.Policy.StepUp, 5 * time.Minute},
+		{&c.Grace, 30 * time.Second}, {&c.Registry.Verify, time.Hour}, {&c.Audit.Every, time.Minute}, {&c.Policy.StepUp, 5 * time.Minute},
 		{&c.Limits.HeaderTime, 10 * time.Second}, {&c.Limits.BodyTime, 30 * time.Second}, {&c.Limits.AnswerTime, 30 * time.Second},
 	} {
 		if *t.to == 0 {
@@ -184,10 +197,6 @@ func (c *Config) defaults() {
 	}
 	if c.Limits.ConcurrentEach == 0 {
 		c.Limits.ConcurrentEach = max(1, c.Limits.Concurrent/4)
-	}
-	if c.Audit.Wait == nil {
-		wait := true
-		c.Audit.Wait = &wait
 	}
 	if c.Tracing.Endpoint != "" && c.Tracing.Sample == 0 {
 		c.Tracing.Sample = 0.01

@@ -187,8 +187,31 @@ const modelTime = 30 * time.Second // that a call takes at most, unless its mode
 
 // Audit says how the log is kept.
 type Audit struct {
-	// Wait is false to answer inferences before their entries are durable.
-	Wait *bool `yaml:"wait"`
+	// Wait is what an inference waits for before it is answered: "flush" until the
+	// disk has its entry, "write" until the operating system has it (the default: it
+	// survives the process, and the machine after 50 ms), "none" while it is in
+	// memory. Models marked sensitive wait for the disk all the same.
+	Wait string `yaml:"wait"`
+	// Name is what the log calls itself in its checkpoints, the same for ever and
+	// another on each node; that of the machine and "/redoubt" by default.
+	Name string `yaml:"name"`
+	// Keep is how long entries are kept; for ever by default. Files are removed as a
+	// whole, so what is younger stays with them for a while.
+	Keep time.Duration `yaml:"keep"`
+	// Every is how often checkpoints are witnessed and exchanged with the nodes that
+	// share the store; 1m by default.
+	Every time.Duration `yaml:"every"`
+	// Witnesses sign checkpoints of this log.
+	Witnesses []Witness `yaml:"witnesses"`
+	// Watches are the public keys of logs that this server witnesses, at /witness.
+	Watches []string `yaml:"watches"`
+}
+
+// Witness is one who signs checkpoints of the log (C2SP tlog-witness).
+type Witness struct {
+	URL string `yaml:"url"`
+	Key string `yaml:"key"` // its public key, or a file of it
+	CA  string `yaml:"ca"`  // a PEM file of the authority of its certificate
 }
 
 // Headers are compatibility with what some clients and checklists expect.

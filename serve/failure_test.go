@@ -305,7 +305,7 @@ func TestLogLost(t *testing.T) {
 	if len(answers) > 0 {
 		t.Errorf("%d answers are not on record", len(answers))
 	}
-	if report, err := audit.Verify(t.Context(), dir); err != nil {
+	if report, err := audit.Verify(t.Context(), dir, audit.Trust{}); err != nil {
 		t.Errorf("%+v, %v", report, err)
 	}
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"iter"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -54,5 +53,3 @@ func (s *Server) known(context.Context) ([]*policy.Model, error) {
 func (s *Server) past(ctx context.Context, since time.Time) iter.Seq2[redoubt.Event, error] {
 	return audit.Read(ctx, s.auditDir(), audit.Filter{From: since})
 }
-
-func (s *Server) auditDir() string { return filepath.Join(s.cfg.Data, "audit") }

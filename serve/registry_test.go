@@ -571,9 +571,8 @@ func TestNodesShareTheRegistry(t *testing.T) {
 		key = []byte(strings.Repeat("ab", 32))
 		write(t, filepath.Join(c.Data, "identity.key"), key)
 	})
-	wait := true
 	cfg := &Config{
-		Data: t.TempDir(), Listen: Listen{REST: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"}, Audit: Audit{Wait: &wait},
+		Data: t.TempDir(), Listen: Listen{REST: "127.0.0.1:0", GRPC: "127.0.0.1:0", Admin: "127.0.0.1:0"},
 		Registry: Registry{Keys: []string{signers.modelFile}},
 	}
 	node(cfg)

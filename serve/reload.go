@@ -190,7 +190,7 @@ func (c *Config) policy() policy.Settings {
 // terms are what holds for all models.
 func (c *Config) terms() (gateway.Terms, error) {
 	t := gateway.Terms{
-		Hurried:    c.Audit.Wait != nil && !*c.Audit.Wait,
+		Wait:       gateway.Wait(c.Audit.Wait),
 		Concurrent: c.Limits.Concurrent,
 		Each:       c.Limits.ConcurrentEach,
 		BodyTime:   c.Limits.BodyTime,

@@ -48,6 +48,7 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/registry"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
+	"github.com/redoubt-ml/redoubt/watch/witness"
 )
 
 // Options are what a configuration file cannot say.
@@ -81,6 +82,7 @@ type Server struct {
 
 	db       *store.DB
 	log      *audit.Log
+	witness  *witness.Server // nil where no log of another is watched
 	who      *identity.Service
 	rules    *policy.Engine
 	keeper   *admin.Keeper
@@ -112,7 +114,7 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.openIdentity, s.openPolicy, s.openRegistry, s.openGateway, s.listen} {
+	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.keepLog, s.openIdentity, s.openPolicy, s.openRegistry, s.openGateway, s.listen} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -129,14 +131,6 @@ func (s *Server) closeAll() error {
 		err = errors.Join(err, s.close[i]())
 	}
 	s.close = nil
-	return err
-}
-
-func (s *Server) openLog(context.Context) (err error) {
-	s.log, err = audit.Open(s.auditDir(), audit.Config{Logger: s.opt.Logger})
-	if err == nil {
-		s.later(s.log.Close)
-	}
 	return err
 }
 
@@ -354,6 +348,8 @@ func (s *Server) routes(api *control.API) http.Handler {
 	calls, administration, pages := s.gateway.Handler(), api.Handler(), web.Handler(web.Config{Identity: s.who})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
+		case strings.HasPrefix(p, "/witness/") && s.witness != nil:
+			http.StripPrefix("/witness", s.witness).ServeHTTP(w, r.WithContext(gateway.Secure(w, r)))
 		case strings.HasPrefix(p, "/auth/"):
 			pages.ServeHTTP(w, r.WithContext(gateway.Secure(w, r)))
 		case strings.HasPrefix(p, "/api/v1/models/") && strings.HasSuffix(p, "/predict"):

@@ -281,7 +281,7 @@ func TestEverythingIsOnRecord(t *testing.T) {
 			t.Errorf("%d entries of %q", got[want], want)
 		}
 	}
-	if report, err := audit.Verify(t.Context(), dir); err != nil {
+	if report, err := audit.Verify(t.Context(), dir, audit.Trust{}); err != nil {
 		t.Errorf("%+v, %v", report, err)
 	}
 }

@@ -6,15 +6,15 @@
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
-# repeated (3), CALLERS how many call at once (64), WAIT=false has inferences not
-# wait for the audit log. soak runs for SOAK (30m) at RATE calls a second (500)
+# repeated (3), CALLERS how many call at once (64), WAIT is what inferences
+# wait for of the audit log: flush, write (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500)
 # and prints the memory that the server holds every minute. PORT is the first of
 # four that are used (19443).
 set -eu
 
 cd "$(dirname "$0")/../.."
 what=${1:-both}
-each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-true} port=${PORT:-19443}
+each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-write} port=${PORT:-19443}
 dir=$(mktemp -d)
 pids=
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT

@@ -77,6 +77,7 @@ var commands = []func(*app) *cobra.Command{
 	newVerify,
 	newAttest,
 	newScan,
+	newBOM,
 	newServe,
 	newModel,
 	newConfig,
@@ -87,6 +88,7 @@ var commands = []func(*app) *cobra.Command{
 	newStore,
 	newSeal,
 	newUnseal,
+	newAudit,
 }
 
 func newRoot() *cobra.Command {

@@ -38,7 +38,8 @@ func TestMain(m *testing.M) {
 }
 
 // Every verb has a script in testdata/script that runs the real binary. The
-// files below are there for all of them; $DATA is the shared test data.
+// files below are there for all of them; $DATA is the shared test data, $SIGNED
+// models that others signed.
 func TestScripts(t *testing.T) {
 	rt := orttest.Runtime(t)
 	shared := need.Data(t, ".")
@@ -64,6 +65,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
+			e.Setenv("SIGNED", filepath.Join(need.Root(t), "supply", "sign", "testdata"))
 			for _, name := range []string{"REST", "GRPC", "ADMIN", "REST2", "ADMIN2"} {
 				address, err := freeAddress()
 				if err != nil {

@@ -184,7 +184,7 @@ func (f *verifyFlags) verify(cmd *cobra.Command, p *sign.Policy, model string) (
 			return v.fail(file, err)
 		}
 		v.Root, v.Files = r.Manifest.Root(), len(r.Manifest.Paths())
-		v.Signatures = append(v.Signatures, bundleResult{file, r.Signature})
+		v.Signatures = append(v.Signatures, bundleResult{file, r.By})
 	}
 	if missing := f.unused(p.Keys, v.Signatures); missing != "" {
 		return v.fail(strings.Join(f.signatures, ", "), fmt.Errorf("%w", &keyMissing{missing}))
@@ -272,7 +272,7 @@ func (v *verification) print(w io.Writer, asJSON bool) error {
 		}
 		b.WriteString("\n")
 		for _, name := range slices.Sorted(maps.Keys(a.Numbers)) {
-			fmt.Fprintf(&b, "    %-34s %v\n", name, a.Numbers[name])
+			fmt.Fprintf(&b, "    %-34s %.4g\n", name, a.Numbers[name])
 		}
 	}
 	_, err := io.WriteString(w, b.String())

@@ -75,6 +75,7 @@ var operations = []func(*API){
 	(*API).grants,
 	(*API).policies,
 	(*API).reviews,
+	(*API).record,
 }
 
 // New makes the API.

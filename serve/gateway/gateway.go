@@ -47,9 +47,11 @@ type Decider interface {
 }
 
 // Recorder keeps what was done and refused. Record returns when the entry is
-// durable, Enqueue when it soon will be.
+// durable, Write when it survives the process and soon will be, Enqueue when it
+// soon will be.
 type Recorder interface {
 	Record(ctx context.Context, e redoubt.Event) error
+	Write(ctx context.Context, e redoubt.Event) error
 	Enqueue(ctx context.Context, e redoubt.Event) error
 }
 
@@ -69,12 +71,25 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Wait is how far the entry of an inference must have come in the log before the
+// inference is answered.
+type Wait string
+
+// What to wait for; "" is Write.
+const (
+	Flush Wait = "flush" // it is on the disk, and survives the machine
+	Write Wait = "write" // the operating system has it, and it survives the process
+	None  Wait = "none"  // it is in memory
+)
+
+// Waits lists them.
+var Waits = []Wait{Flush, Write, None}
+
 // Terms are what holds for all models, and may change while calls go on.
 type Terms struct {
-	// Hurried answers an inference when its entry is in the log's buffer, not when
-	// it is durable: a crash may lose the last moments' entries. Models marked
-	// sensitive wait all the same.
-	Hurried bool
+	// Wait is what an inference waits for before it is answered. Models marked
+	// sensitive wait for [Flush] all the same.
+	Wait Wait
 	// Everyone bounds all calls together, each principal those of a principal to
 	// all models, Address those of one network address before anyone is
 	// authenticated.

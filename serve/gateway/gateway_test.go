@@ -69,6 +69,7 @@ type diary struct {
 	broken  bool
 }
 
+func (d *diary) Write(ctx context.Context, e redoubt.Event) error   { return d.Record(ctx, e) }
 func (d *diary) Enqueue(ctx context.Context, e redoubt.Event) error { return d.Record(ctx, e) }
 
 func (d *diary) Record(_ context.Context, e redoubt.Event) error {

@@ -70,13 +70,17 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	if e.Outcome == redoubt.Failed {
 		g.logger(ctx, c).Error("a call failed", "model", c.Model, "error", err.Error())
 	}
-	switch {
+	switch wait := c.offer.terms.Wait; {
 	case c.Principal.ID == "" && err != nil:
 		return g.writeStranger(ctx, c.From, e)
-	case c.Action != policy.Invoke && err == nil, c.offer.terms.Hurried && (c.Served == nil || !c.Served.Model.Sensitive):
+	case c.Action != policy.Invoke && err == nil:
+		err = g.cfg.Record.Enqueue(ctx, e)
+	case wait == Flush, c.Served != nil && c.Served.Model.Sensitive:
+		err = g.cfg.Record.Record(ctx, e)
+	case wait == None:
 		err = g.cfg.Record.Enqueue(ctx, e)
 	default:
-		err = g.cfg.Record.Record(ctx, e)
+		err = g.cfg.Record.Write(ctx, e)
 	}
 	return g.unrecorded(c.ID, err)
 }

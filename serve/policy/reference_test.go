@@ -43,7 +43,7 @@ func reference(q *Request, grants []Grant, s Settings) (allowed bool, needs Need
 	case KindToken:
 		dangerous = q.Action == Create
 		administers = !own
-	case KindGrant, KindPolicy:
+	case KindGrant, KindPolicy, KindAudit:
 		dangerous = q.Action != Read
 	}
 	if dangerous && !fresh && !(isModel && isMachine && s.MachinesDeploy) {
@@ -81,7 +81,7 @@ func unknown(q *Request, s Settings) bool {
 	verbs := map[Kind]string{
 		KindModel: "read invoke deploy delete", KindUser: "read create change delete", KindToken: "read create delete",
 		KindGrant: "read create delete", KindPolicy: "read change delete", KindReview: "read create change",
-		KindAudit: "read", KindIncident: "read change",
+		KindAudit: "read delete", KindIncident: "read change",
 	}[q.Resource.Kind]
 	return q.Context.Time.IsZero() ||
 		q.Action == "" || !slices.Contains(strings.Fields(verbs), string(q.Action)) ||
@@ -132,7 +132,7 @@ func may(role string, q *Request) bool {
 	case "auditor":
 		return q.Action == Read && !slices.Contains([]Kind{KindModel, KindUser, KindToken}, q.Resource.Kind)
 	case "security_admin":
-		return q.Resource.Kind != KindModel && q.Resource.Kind != KindAudit
+		return q.Resource.Kind != KindModel && (q.Resource.Kind != KindAudit || q.Action == Delete)
 	}
 	return false
 }

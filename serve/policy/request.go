@@ -49,7 +49,7 @@ var Actions = map[Kind][]Action{
 	KindGrant:    {Read, Create, Delete},
 	KindPolicy:   {Read, Change, Delete},
 	KindReview:   {Read, Create, Change},
-	KindAudit:    {Read},
+	KindAudit:    {Read, Delete}, // to erase what tells of a person, and to hold it
 	KindIncident: {Read, Change},
 }
 

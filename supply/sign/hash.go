@@ -85,6 +85,9 @@ func (h Hashing) digest(ctx context.Context, model string, t *tree) (*Manifest, 
 	}
 	m.Ignored = append(append(m.Ignored, alwaysIgnored...), h.Ignore...)
 	for _, f := range t.files {
+		if h.ShardSize > 0 && f.size/h.ShardSize > maxResources-int64(len(m.Resources)) {
+			return nil, fmt.Errorf("hash model %s: in pieces of %d bytes it has more than %d: choose larger ones", model, h.ShardSize, maxResources)
+		}
 		m.Resources = append(m.Resources, f.pieces(h.ShardSize)...)
 	}
 	if err := h.read(ctx, m, t); err != nil {
@@ -289,7 +292,7 @@ type reader struct {
 var errChanged = errors.New("the file changed while it was read")
 
 func (r *reader) resource(ctx context.Context, res *Resource, size, shard int64) (err error) {
-	f, err := r.open(res.Path, size)
+	f, err := r.open(res.Path)
 	if err != nil {
 		return err
 	}
@@ -319,7 +322,7 @@ func (r *reader) resource(ctx context.Context, res *Resource, size, shard int64)
 
 // open opens what was listed, and nothing that took its place since. It does not
 // wait for the other end of a pipe.
-func (r *reader) open(name string, size int64) (*os.File, error) {
+func (r *reader) open(name string) (*os.File, error) {
 	f, err := r.root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, cause(err))
@@ -333,7 +336,7 @@ func (r *reader) open(name string, size int64) (*os.File, error) {
 	if err := errors.Join(err, err2); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	if !opened.Mode().IsRegular() || !os.SameFile(named, opened) || opened.Size() != size {
+	if !opened.Mode().IsRegular() || !os.SameFile(named, opened) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", name, errChanged), f.Close())
 	}
 	return f, nil

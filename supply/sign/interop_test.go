@@ -215,4 +215,17 @@ func TestOpenSSL(t *testing.T) {
 	if e := r.do(j); e != "" {
 		t.Errorf("encrypted key: %s", e)
 	}
+	for _, kind := range []string{"ec", "ml-dsa"} {
+		j.Do, j.Hash = "make", kind
+		if e := r.do(j); e != "" {
+			t.Fatal(e)
+		}
+		private, err := ParsePrivateKey(readFile(t, j.Key), j.Password)
+		mustNot(t, err)
+		public, err := ParsePublicKey(readFile(t, j.Public))
+		mustNot(t, err)
+		if Fingerprint(private.Public()) != Fingerprint(public) {
+			t.Errorf("%s: keys made there do not belong together here", kind)
+		}
+	}
 }

@@ -90,7 +90,11 @@ func Fingerprint(key crypto.PublicKey) string {
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(text)
+	return hexSum(text)
+}
+
+func hexSum(b []byte) string {
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 

@@ -4,8 +4,9 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
-	"io/fs"
+	"os"
 	"slices"
 	"time"
 )
@@ -48,8 +49,8 @@ type Policy struct {
 // Verified is what a bundle proved under a policy.
 type Verified struct {
 	// Manifest is what was signed. Its Name proves nothing.
-	Manifest  *Manifest
-	Signature Signatory
+	Manifest *Manifest
+	By       Signatory
 }
 
 // Signatory is who signed and how.
@@ -83,14 +84,19 @@ func (p *Policy) Open(bundle []byte) (*Verified, error) {
 // against the manifest. An error is one of the [Requirement]s, or says that the
 // model could not be read.
 //
-// Of a bundle, two things may be changed without notice: keyid, which DSSE
-// defines as a hint, and white space between JSON tokens.
+// Of a bundle, this may be changed without notice: keyid, which DSSE defines as a
+// hint; white space between JSON tokens and the order of members; whether an empty
+// list is there or absent; and timestamps may be taken away where the log vouches
+// for the time.
 func (p *Policy) Verify(ctx context.Context, model string, bundle []byte) (*Verified, error) {
 	v, err := p.Open(bundle)
 	if err != nil {
 		return nil, err
 	}
-	return v, p.compare(ctx, model, v.Manifest)
+	if err := p.compare(ctx, model, v.Manifest); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 func (p *Policy) compare(ctx context.Context, model string, m *Manifest) error {
@@ -101,11 +107,16 @@ func (p *Policy) compare(ctx context.Context, model string, m *Manifest) error {
 	if p.Unsigned {
 		h.only = withFolders(m.Paths())
 	}
-	t, err := h.list(model)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission):
+	if _, err := os.Stat(model); err != nil {
 		return err
-	case err != nil:
+	}
+	for _, path := range p.Ignore {
+		if err := checkIgnored(path); err != nil {
+			return err
+		}
+	}
+	t, err := h.list(model)
+	if err != nil {
 		return fail(Files, "%v", err)
 	}
 	defer t.root.Close()
@@ -113,6 +124,9 @@ func (p *Policy) compare(ctx context.Context, model string, m *Manifest) error {
 		t.as = "."
 	}
 	actual, err := h.digest(ctx, model, t)
+	if errors.Is(err, errChanged) {
+		return fail(Files, "%v", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -170,14 +184,19 @@ func (p *Policy) byKey(b *bundle) (*Signatory, bool, error) {
 	return nil, false, fail(Signed, "the bundle is signed with another key than the policy names")
 }
 
-// names reports whether the hint is the key's: the fingerprint, or in older
-// bundles the key and its kind.
+// names reports whether the hint is the key's: the fingerprint, which is over PEM
+// or, as the specification leaves that open, over DER, or in older bundles the key
+// and its kind.
 func (h *keyHint) names(key crypto.PublicKey) bool {
-	if h.Hint != "" && h.Hint != Fingerprint(key) {
+	text, err := MarshalPublicKey(key)
+	if err != nil {
 		return false
 	}
-	text, err := MarshalPublicKey(key)
-	return err == nil && (h.Raw == nil || string(h.Raw) == string(text)) && (h.Kind == "" || h.Kind == kindOf(key).details)
+	block, _ := pem.Decode(text)
+	if h.Hint != "" && h.Hint != hexSum(text) && h.Hint != hexSum(block.Bytes) {
+		return false
+	}
+	return (h.Raw == nil || string(h.Raw) == string(text)) && (h.Kind == "" || h.Kind == kindOf(key).details)
 }
 
 // verify checks an envelope's signature. It reports whether that was made in the
@@ -187,12 +206,18 @@ func (p *Policy) verify(key crypto.PublicKey, hash crypto.Hash, e *envelope) (le
 	if verifyMessage(key, 0, pae(e.Payload), sig) {
 		return false, nil
 	}
-	if p.Legacy && verifyMessage(key, hash, paeLegacy(e.Payload), sig) {
+	switch old := verifyMessage(key, hash, paeLegacy(e.Payload), sig); {
+	case old && p.Legacy:
 		return true, nil
+	case old:
+		return false, errLegacy
 	}
 	return false, fail(Signature, "the signature does not belong to the content")
 }
 
+var errLegacy = fail(Format, "the signature has the format of version 0.2 of the reference implementation: sign the model again, or allow it in the policy")
+
+// withFolders are paths and the folders above them.
 func withFolders(paths []string) map[string]bool {
 	out := map[string]bool{}
 	for _, p := range paths {

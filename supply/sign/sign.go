@@ -8,8 +8,8 @@
 //	policy := &sign.Policy{Keys: []crypto.PublicKey{pub}}
 //	v, err := policy.Verify(ctx, "model.onnx", bundle)
 //	switch {
-//	case errors.Is(err, sign.Signature): // nobody whom the policy names signed it
-//	case errors.Is(err, sign.Files):     // the model is not the one that was signed
+//	case errors.Is(err, sign.Signed): // nobody whom the policy names signed it
+//	case errors.Is(err, sign.Files):  // the model is not the one that was signed
 //	}
 //
 // A [Manifest] lists the digests of a model's files, or of pieces of them; its
@@ -18,8 +18,12 @@
 // same bundles carry an [Attestation] of an assessment, a scan or the data, whose
 // subject is the model's root digest:
 //
-//	bundle, err := signer.Attest(m, attestation)
-//	a, err := policy.Attestation(bundle, m.Root())
+//	a, err := sign.OfAssessment(m, &report)
+//	a.Issued, a.Expires = now, now.AddDate(0, 3, 0)
+//	bundle, err := signer.Attest("model.onnx", a)
+//	...
+//	a, by, err := policy.Attestation(bundle, m.Root())
+//	if a.Numbers["robust_accuracy[linf@0.1]"] < 0.5 { ... }
 //
 // # Three ways to sign
 //
@@ -42,8 +46,8 @@
 //   - What a verifier allows (links, unsigned files, the old format) stands in its
 //     policy. A bundle cannot widen it.
 //   - Files are opened beneath the model's folder, whatever names and links say.
-//   - Every part of a bundle is either verified or refused, but for the two hints
-//     that [Policy.Verify] lists.
+//   - Every part of a bundle is either verified or refused, but for what
+//     [Policy.Verify] lists.
 //   - Memory does not grow with the size of files, and bundles beyond [MaxBundle]
 //     are not read.
 package sign

@@ -2,10 +2,12 @@ package sign
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/big"
@@ -113,8 +115,8 @@ func TestSignVerify(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s, %+v: %v", kind, h, err)
 				}
-				if v.Signature.Method != "key" || v.Signature.Name != Fingerprint(key.Public()) {
-					t.Errorf("signed by %+v", v.Signature)
+				if v.By.Method != "key" || v.By.Name != Fingerprint(key.Public()) {
+					t.Errorf("signed by %+v", v.By)
 				}
 				for _, other := range []*Policy{{Keys: []crypto.PublicKey{newKey(t, kind).Public()}}, {}} {
 					if _, err := other.Verify(t.Context(), model, bundle); !errors.Is(err, Signed) {
@@ -173,7 +175,8 @@ func TestChangedFolders(t *testing.T) {
 			write(t, d, map[string]string{".git/b": "1"})
 			mustNot(t, os.Symlink("../.git/b", filepath.Join(d, "a/b")))
 		}, Policy{Links: true}, Files}, // the signer did not follow links
-		"pipe": {func(t *testing.T, d string) { mustNot(t, syscall.Mkfifo(filepath.Join(d, "pipe"), 0o644)) }, Policy{}, Files},
+		"dangling link": {func(t *testing.T, d string) { mustNot(t, os.Symlink("nowhere", filepath.Join(d, "link"))) }, Policy{Links: true}, Files},
+		"pipe":          {func(t *testing.T, d string) { mustNot(t, syscall.Mkfifo(filepath.Join(d, "pipe"), 0o644)) }, Policy{}, Files},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, bundle := sign(t)
@@ -228,6 +231,8 @@ func TestRefusedModels(t *testing.T) {
 	mustNot(t, os.WriteFile(filepath.Join(bad, "\xff"), nil, 0o644))
 	deep := t.TempDir()
 	mustNot(t, os.MkdirAll(filepath.Join(deep, strings.Repeat("d/", 70)), 0o755))
+	sparse := write(t, t.TempDir(), map[string]string{"big": ""})
+	mustNot(t, os.Truncate(filepath.Join(sparse, "big"), 1<<40))
 	for name, c := range map[string]struct {
 		h     Hashing
 		model string
@@ -238,6 +243,7 @@ func TestRefusedModels(t *testing.T) {
 		"not there":                 {Hashing{}, filepath.Join(dir, "missing")},
 		"a device":                  {Hashing{}, "/dev/zero"},
 		"an unknown hash":           {Hashing{Algorithm: "md5"}, filepath.Join(bad, "x")},
+		"too many pieces":           {Hashing{ShardSize: 1}, sparse},
 		"a pattern":                 {Hashing{Ignore: []string{"*.bin"}}, bad},
 		"out of the model":          {Hashing{Ignore: []string{"../x"}}, bad},
 	} {
@@ -288,7 +294,7 @@ func TestCertificates(t *testing.T) {
 		bundle := signed(t, &Signer{Key: key, Chain: chain}, m)
 		p := &Policy{Roots: roots, Names: []string{"model@example.org"}, Time: c.at}
 		v, err := p.Verify(t.Context(), model, bundle)
-		if !errors.Is(err, c.want) || c.want == nil && (err != nil || v.Signature.Name != "CN=models" || v.Signature.Issuer != "CN=middle") {
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || v.By.Name != "CN=models" || v.By.Issuer != "CN=middle") {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 		others, _ := certify(t, key, c.edit)
@@ -363,6 +369,20 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A hint may be the fingerprint of the key in PEM or in DER, and must be one of
+// the policy's keys'.
+func TestHints(t *testing.T) {
+	key := newKey(t, "p256")
+	text, err := MarshalPublicKey(key.Public())
+	mustNot(t, err)
+	block, _ := pem.Decode(text)
+	for hint, want := range map[string]bool{hexSum(text): true, hexSum(block.Bytes): true, hexSum(nil): false} {
+		if got := (&keyHint{Hint: hint}).names(key.Public()); got != want {
+			t.Errorf("hint %s: %v, want %v", hint, got, want)
+		}
+	}
+}
+
 func TestEmptyPolicyAndSigner(t *testing.T) {
 	model := filepath.Join(write(t, t.TempDir(), example), "weights.bin")
 	m := manifestOf(t, Hashing{}, model)
@@ -375,5 +395,50 @@ func TestEmptyPolicyAndSigner(t *testing.T) {
 	m.Legacy = true
 	if _, err := (&Signer{Key: newKey(t, "p256")}).Sign(m); err == nil {
 		t.Error("wrote the old format")
+	}
+}
+
+// A file that changes its size while the model is read, or becomes a link, is
+// noticed.
+func TestChangedWhileRead(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"shorter": func(p string) error { return os.Truncate(p, 3<<20) },
+		"longer":  func(p string) error { return os.Truncate(p, 5<<20) },
+		"a link": func(p string) error {
+			other := p + ".other"
+			return errors.Join(os.WriteFile(other, make([]byte, 4<<20), 0o644), os.Remove(p), os.Symlink(filepath.Base(other), p))
+		},
+	} {
+		// By the first report of progress a file is open, and with one reader the
+		// next is not.
+		for _, which := range []int{0, 1} {
+			dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 4<<20), "b": strings.Repeat("y", 4<<20)})
+			list, err := Hashing{}.list(dir)
+			mustNot(t, err)
+			mustNot(t, list.root.Close())
+			victim := filepath.Join(dir, list.files[which].path)
+			if which == 0 && name == "a link" {
+				continue // an open file stays what it was
+			}
+			changed := false
+			h := Hashing{Workers: 1, Progress: func(int64, int64) {
+				if !changed {
+					changed = true
+					mustNot(t, change(victim))
+				}
+			}}
+			if _, err := h.Manifest(t.Context(), dir); !errors.Is(err, errChanged) {
+				t.Errorf("%s, file %d: %v, want %v", name, which, err, errChanged)
+			}
+		}
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	dir := write(t, t.TempDir(), map[string]string{"a": strings.Repeat("x", 8<<20)})
+	ctx, stop := context.WithCancel(t.Context())
+	h := Hashing{Progress: func(int64, int64) { stop() }}
+	if _, err := h.Manifest(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -122,7 +121,7 @@ func (s *statement) manifest(legacy bool) (*Manifest, error) {
 	case s.PredicateType == predicateLegacy && legacy:
 		return s.manifestLegacy()
 	case s.PredicateType == predicateLegacy:
-		return nil, fail(Format, "the signature has the format of version 0.2 of the reference implementation: sign the model again, or allow it in the policy")
+		return nil, errLegacy
 	case s.PredicateType != predicateType:
 		return nil, fail(Format, "the bundle holds %q: want %s", s.PredicateType, predicateType)
 	}
@@ -204,7 +203,7 @@ func (s *statement) manifestLegacy() (*Manifest, error) {
 	m := &Manifest{Algorithm: SHA256, Legacy: true, Name: "model"}
 	for _, sub := range s.Subject {
 		if len(sub.Digest) != 1 {
-			return nil, fail(Format, "read manifest: subject %q has %v: want one digest, sha256", sub.Name, maps.Keys(sub.Digest))
+			return nil, fail(Format, "read manifest: subject %q has %d digests: want one, sha256", sub.Name, len(sub.Digest))
 		}
 		if err := checkPath(sub.Name); err != nil {
 			return nil, fail(Format, "read manifest: %v", err)

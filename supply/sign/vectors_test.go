@@ -66,8 +66,8 @@ func TestHistory(t *testing.T) {
 			if legacy := strings.Contains(dir, "v0.2.0"); v.Manifest.Legacy != legacy {
 				t.Errorf("legacy is %v, want %v", v.Manifest.Legacy, legacy)
 			}
-			if method, _, _ := strings.Cut(dir[strings.Index(dir, "-")+1:], "/"); !strings.HasSuffix(method, v.Signature.Method) {
-				t.Errorf("method %q in %s", v.Signature.Method, dir)
+			if method, _, _ := strings.Cut(dir[strings.Index(dir, "-")+1:], "/"); !strings.HasSuffix(method, v.By.Method) {
+				t.Errorf("method %q in %s", v.By.Method, dir)
 			}
 			for _, name := range v.Manifest.Paths() {
 				path := filepath.Join(dir, name)

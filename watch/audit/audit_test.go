@@ -132,7 +132,7 @@ func TestChainFromItsDescription(t *testing.T) {
 		record(t, l, deed(i))
 	}
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	report, err := Verify(t.Context(), dir, Trust{})
 	if err != nil || report.Entries != 20 || report.Segments < 3 {
 		t.Fatal(report, err)
 	}
@@ -192,7 +192,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	report, err := Verify(t.Context(), dir, Trust{})
 	if err != nil || report.Entries != 1600 || report.Segments < 4 {
 		t.Fatal(report, err)
 	}
@@ -242,7 +242,7 @@ func (s *stalled) Sync() error {
 // longer than he can, and nobody is refused by a disk that takes entries.
 func TestBurst(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, dir, Config{Buffer: 4})
+	l := open(t, dir, Config{Buffer: 5})
 	record(t, l, deed(0))
 	s := &stalled{File: l.chain.file.(*os.File), begun: make(chan struct{}), let: make(chan struct{})}
 	l.chain.file = s // the writer sleeps
@@ -279,7 +279,7 @@ func TestBurst(t *testing.T) {
 // Who waits for room is told when the log is closed.
 func TestClosedWhileFull(t *testing.T) {
 	dir := t.TempDir()
-	l := open(t, dir, Config{Buffer: 1})
+	l := open(t, dir, Config{Buffer: 2})
 	record(t, l, deed(0))
 	s := &stalled{File: l.chain.file.(*os.File), begun: make(chan struct{}), let: make(chan struct{})}
 	l.chain.file = s // the writer sleeps
@@ -327,16 +327,20 @@ func TestFull(t *testing.T) {
 	}
 }
 
-func BenchmarkRecord(b *testing.B) {
+func BenchmarkRecord(b *testing.B) { benchmark(b, (*Log).Record) }
+func BenchmarkWrite(b *testing.B)  { benchmark(b, (*Log).Write) }
+
+func benchmark(b *testing.B, way func(*Log, context.Context, redoubt.Event) error) {
 	for _, writers := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			l := open(b, b.TempDir(), Config{})
+			signer, _ := key(b, "log")
+			l := open(b, b.TempDir(), Config{Signer: signer, Personal: true})
 			var wg sync.WaitGroup
 			b.ResetTimer()
 			for w := range writers {
 				wg.Go(func() {
 					for i := w; i < b.N; i += writers {
-						if err := l.Record(b.Context(), deed(i)); err != nil {
+						if err := way(l, b.Context(), deed(i%10)); err != nil {
 							b.Error(err)
 						}
 					}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/redoubt-ml/redoubt/internal/atomicfile"
 )
 
 // chain is the log on the disk: its last segment, open for writing, and where
@@ -19,15 +21,21 @@ type chain struct {
 	segment int64 // size after which another begins
 	lock    *os.File
 
-	file file  // nil where the next entry begins a segment
-	size int64 // of what is durable in it
-	torn bool  // there may be more in the file, which is to be cut off
+	file    file // nil where the next entry begins a segment
+	end     mark // of what was written
+	durable mark // of what was flushed
+	torn    bool // there may be more in the file, which is to be cut off
 
-	seq  int64
-	hash link
-	id   string // of the last entry
+	id string // of the last entry when the log was opened
 
 	buf []byte
+}
+
+// mark is a place in the log, after an entry.
+type mark struct {
+	seq  int64
+	hash link
+	size int64 // of the segment up to here
 }
 
 // file is what is asked of an open segment: an [os.File], or one that a test has
@@ -76,8 +84,11 @@ func openChain(dir string, segment int64) (c *chain, cut int64, err error) {
 	return c, cut, nil
 }
 
-// resume reads the last segment, and of the one before its last entry.
+// resume finishes what pruning began, and reads the last segment, and of the one before its last entry.
 func (c *chain) resume() (cut int64, err error) {
+	if err := finishPruning(c.dir); err != nil {
+		return 0, err
+	}
 	names, err := segments(c.dir)
 	if err != nil || len(names) == 0 {
 		return 0, err
@@ -92,27 +103,33 @@ func (c *chain) resume() (cut int64, err error) {
 		last = line{l.seq, l.hash, append(last.event[:0], l.event...)}
 	}
 	if last.seq > 0 {
-		e, err := last.decode()
+		e, _, err := last.decode()
 		if err != nil {
 			return 0, &Damage{Segment: s.name, Entry: last.seq, Reason: err.Error()}
 		}
 		c.id = e.ID
 	}
-	c.seq, c.hash, c.size = s.seq, s.hash, s.good
+	c.end = s.mark
 	f, err := os.OpenFile(filepath.Join(c.dir, names[len(names)-1]), os.O_RDWR, 0)
 	if err != nil {
 		return 0, err
 	}
-	if c.file = f; s.left == 0 {
-		return 0, nil
+	c.file, c.torn = f, s.left > 0
+	if err := c.mend(); err != nil {
+		return 0, err
 	}
-	c.torn = true
-	return s.left, c.mend()
+	// What the process before has written may not have been flushed.
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	c.durable = c.end
+	return s.left, nil
 }
 
-// lastTime is the time in the last entry's id, 0 if there is none.
-func (c *chain) lastTime() int64 {
-	hex, _, _ := strings.Cut(c.id, "-")
+// idTime is the time in an entry's id, in nanoseconds since 1970; 0 if there is
+// none.
+func idTime(id string) int64 {
+	hex, _, _ := strings.Cut(id, "-")
 	n, err := strconv.ParseInt(hex, 16, 64)
 	if err != nil {
 		return 0 // another version's ids
@@ -120,12 +137,12 @@ func (c *chain) lastTime() int64 {
 	return n
 }
 
-// mend cuts off what is not known to be durable.
+// mend cuts off what is beyond the end.
 func (c *chain) mend() error {
 	if !c.torn {
 		return nil
 	}
-	if err := c.file.Truncate(c.size); err != nil {
+	if err := c.file.Truncate(c.end.size); err != nil {
 		return fmt.Errorf("cut off what was not written whole: %w", err)
 	}
 	if err := c.file.Sync(); err != nil {
@@ -135,66 +152,66 @@ func (c *chain) mend() error {
 	return nil
 }
 
-// append makes entries durable, all or none.
-func (c *chain) append(batch []*entry) error {
-	if err := c.ready(); err != nil {
-		return err
+// write hands entries to the system, all or none, and numbers them. When what was
+// written before has been lost as well, it says so.
+func (c *chain) write(batch []*entry) (lost bool, err error) {
+	if lost, err := c.ready(); err != nil {
+		return lost, err
 	}
-	seq, hash := c.seq, c.hash
+	end := c.end
 	c.buf = c.buf[:0]
 	var event []byte
 	for _, e := range batch {
 		event = append(appendID(event[:0], e.id), e.rest...)
-		seq++
-		hash = hash.next(seq, event)
-		c.buf = appendLine(c.buf, seq, hash, event)
+		end.seq++
+		end.hash = end.hash.next(end.seq, event)
+		c.buf = appendLine(c.buf, end.seq, end.hash, event)
+		e.seq, e.hash = end.seq, end.hash
 	}
-	c.torn = true // until it is known that it is not
-	if _, err := c.file.WriteAt(c.buf, c.size); err != nil {
-		return errors.Join(err, c.mend())
+	if _, err := c.file.WriteAt(c.buf, c.end.size); err != nil {
+		c.torn = true
+		return false, errors.Join(err, c.mend())
 	}
-	if err := c.file.Sync(); err != nil {
-		return errors.Join(err, c.mend())
-	}
-	c.torn = false
-	c.size += int64(len(c.buf))
-	c.seq, c.hash = seq, hash
+	end.size += int64(len(c.buf))
+	c.end = end
 	if cap(c.buf) > maxLine {
 		c.buf = nil // a burst of large entries is not kept for ever
 	}
-	return nil
+	return false, nil
+}
+
+// rewind goes back to what is known to be durable, because of err.
+func (c *chain) rewind(err error) error {
+	c.end, c.torn = c.durable, true
+	return errors.Join(err, c.mend())
 }
 
 // ready has a segment open that ends where the next entry begins.
-func (c *chain) ready() error {
-	if c.file != nil && c.size >= c.segment {
+func (c *chain) ready() (lost bool, err error) {
+	if c.file != nil && c.end.size >= c.segment && !c.torn {
+		if err := c.file.Sync(); err != nil {
+			return true, err
+		}
+		c.durable = c.end
 		err := c.file.Close()
 		if c.file = nil; err != nil {
-			return err
+			return false, err
 		}
 	}
 	if c.file != nil {
-		return c.mend()
+		return false, c.mend()
 	}
-	path := filepath.Join(c.dir, segmentName(c.seq+1))
+	path := filepath.Join(c.dir, segmentName(c.end.seq+1))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("begin a segment: %w", err)
+		return false, fmt.Errorf("begin a segment: %w", err)
 	}
-	if err := syncFolder(c.dir); err != nil {
-		return errors.Join(err, f.Close(), os.Remove(path))
+	if err := atomicfile.SyncFolder(c.dir); err != nil {
+		return false, errors.Join(err, f.Close(), os.Remove(path))
 	}
-	c.file, c.size = f, 0
-	return nil
-}
-
-// syncFolder makes the name of a new file durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	c.file = f
+	c.end.size, c.durable.size = 0, 0
+	return false, nil
 }
 
 func (c *chain) close() error {
@@ -211,10 +228,8 @@ type scanner struct {
 	trustFirst bool // take the first entry's number and hash as they stand
 
 	name string // of the segment
-	seq  int64
-	hash link
-	good int64 // bytes of it that are entries
-	left int64 // bytes after them: a line that was not finished
+	mark        // after the last entry that fits
+	left int64  // bytes after it: a line that was not finished
 }
 
 // segments yields the entries of segments, and the first that does not fit as a
@@ -230,9 +245,9 @@ func (s *scanner) segments(names []string) func(yield func(line, error) bool) {
 }
 
 func (s *scanner) segment(name string, last bool, yield func(line, error) bool) bool {
-	s.name, s.good, s.left = name, 0, 0
+	s.name, s.size, s.left = name, 0, 0
 	damage := func(reason string) bool {
-		yield(line{}, &Damage{Segment: name, Entry: s.seq + 1, Offset: s.good, Reason: reason})
+		yield(line{}, &Damage{Segment: name, Entry: s.seq + 1, Offset: s.size, Reason: reason})
 		return false
 	}
 	if !s.trustFirst && name != segmentName(s.seq+1) {
@@ -249,7 +264,7 @@ func (s *scanner) segment(name string, last bool, yield func(line, error) bool) 
 		raw, err := lines.next()
 		switch {
 		case errors.Is(err, io.EOF) && len(raw) == 0:
-			if s.good == 0 && !last {
+			if s.size == 0 && !last {
 				return damage("the segment is empty")
 			}
 			return true
@@ -275,7 +290,7 @@ func (s *scanner) segment(name string, last bool, yield func(line, error) bool) 
 		if !yield(l, nil) {
 			return false
 		}
-		s.good += int64(len(raw)) + 1
+		s.size += int64(len(raw)) + 1
 	}
 }
 

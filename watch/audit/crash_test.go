@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -20,20 +21,29 @@ import (
 )
 
 // child is another process that writes to a log until it is killed. It prints
-// the request of an event when Record has returned, and not before.
+// the request of an event when Record or Write has returned, and not before.
 func child(dir string) {
-	l, err := Open(dir, Config{SegmentSize: 16 << 10, Delay: time.Millisecond})
+	signer, err := Key(dir+".key", "killed")
+	if err != nil {
+		fmt.Println("error", err)
+		return
+	}
+	l, err := Open(dir, Config{SegmentSize: 16 << 10, Delay: time.Millisecond, Signer: signer, Checkpoints: 5 * time.Millisecond, Personal: true})
 	if err != nil {
 		fmt.Println("error", err)
 		return
 	}
 	var out sync.Mutex
 	for w := range 8 {
+		way := l.Record
+		if w%2 == 0 {
+			way = l.Write
+		}
 		go func() {
 			for i := 0; ; i++ {
-				e := deed(i)
+				e := deed(i % 50)
 				e.Request = fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
-				if err := l.Record(context.Background(), e); err != nil {
+				if err := way(context.Background(), e); err != nil {
 					fmt.Println("error", err)
 					return
 				}
@@ -49,13 +59,13 @@ func child(dir string) {
 }
 
 // A process is killed at random moments, again and again: every entry that it
-// was told to be durable is there, and the chain is whole.
+// was told to be written is there, and the chain is whole.
 func TestKilled(t *testing.T) {
 	rounds := 25
 	if testing.Short() {
 		rounds = 5
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "log")
 	random := rand.New(rand.NewPCG(1, 2))
 	var acknowledged []string
 	// On a busy machine a process may be killed before it has written anything.
@@ -82,7 +92,11 @@ func TestKilled(t *testing.T) {
 	}
 	l := open(t, dir, Config{}) // cuts what the last kill left
 	shut(t, l)
-	report, err := Verify(t.Context(), dir)
+	verifier, err := ReadVerifier(dir + ".key.pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Verify(t.Context(), dir, Trust{Key: verifier})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +177,7 @@ func TestDiskFull(t *testing.T) {
 	if count["model.invoke"] != 2 || count["refused"] != 0 || count["queued"] < 8 {
 		t.Errorf("%v", count)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -171,12 +185,12 @@ func TestDiskFull(t *testing.T) {
 // flaky is a segment whose flushes can be made to fail, and are counted.
 type flaky struct {
 	*os.File
-	fails   bool
+	fails   atomic.Bool
 	flushed int64 // size at the last flush
 }
 
 func (f *flaky) Sync() error {
-	if f.fails {
+	if f.fails.Load() {
 		return syscall.EIO
 	}
 	info, err := f.Stat()
@@ -200,7 +214,7 @@ func TestFlush(t *testing.T) {
 	if err != nil || f.flushed != info.Size() {
 		t.Errorf("flushed up to %d of %d, %v", f.flushed, info.Size(), err)
 	}
-	f.fails = true
+	f.fails.Store(true)
 	long := deed(3)
 	long.Before = strings.Repeat("x", 1000)
 	if err := l.Record(t.Context(), long); !errors.Is(err, syscall.EIO) {
@@ -209,11 +223,62 @@ func TestFlush(t *testing.T) {
 	if got, err := os.Stat(f.Name()); err != nil || got.Size() != info.Size() {
 		t.Errorf("%d bytes after a failed flush, want %d", got.Size(), info.Size())
 	}
-	f.fails = false
+	f.fails.Store(false)
 	record(t, l, deed(4))
 	shut(t, l)
-	if r, err := Verify(t.Context(), dir); err != nil || r.Entries != 3 || r.Unfinished != 0 {
+	if r, err := Verify(t.Context(), dir, Trust{}); err != nil || r.Entries != 3 || r.Unfinished != 0 {
 		t.Error(r, err)
+	}
+}
+
+// What Write has taken is flushed within the delay, and written again when the
+// flush fails, in its order and once. Entries that come meanwhile are not held up
+// by a flush under way.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{Delay: 10 * time.Millisecond})
+	record(t, l, deed(0))
+	f := &flaky{File: l.chain.file.(*os.File)}
+	f.fails.Store(true)
+	l.chain.file = f // writer and flusher sleep
+	for i := range 3 {
+		if err := l.Write(t.Context(), deed(i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); l.Err() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a flush that fails is not noticed")
+		}
+	}
+	f.fails.Store(false)
+	for deadline := time.Now().Add(10 * time.Second); l.Err() != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(l.Err())
+		}
+	}
+	s := &stalled{File: f.File, begun: make(chan struct{}), let: make(chan struct{})}
+	l.disk.Lock()
+	l.chain.file = s
+	l.disk.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() { record(t, l, deed(4)) })
+	<-s.begun
+	if err := l.Write(t.Context(), deed(5)); err != nil {
+		t.Fatal(err)
+	}
+	close(s.let)
+	wg.Wait()
+	shut(t, l)
+	var order []string
+	for _, e := range all(t, dir, Filter{}) {
+		order = append(order, e.Request)
+	}
+	if got := strings.Join(order, " "); got != "r0 r1 r2 r3 r4 r5" {
+		t.Error(got)
+	}
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -239,7 +304,7 @@ func TestFolderGone(t *testing.T) {
 	if got := all(t, dir, Filter{}); len(got) != 3 {
 		t.Errorf("%+v", got)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }

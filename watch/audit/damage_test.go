@@ -51,7 +51,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 					continue
 				}
 				put(c, i)
-				_, err := Verify(t.Context(), dir)
+				_, err := Verify(t.Context(), dir, Trust{})
 				var d *Damage
 				if !errors.As(err, &d) {
 					t.Fatalf("byte %d of %s from %q to %q: %v", i, name, b, c, err)
@@ -121,7 +121,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 		"a line longer than any entry": {func() { write(2, files[names[2]], bytes.Repeat([]byte("x"), maxLine+10)) }, 0},
 	} {
 		c.do()
-		_, err := Verify(t.Context(), dir)
+		_, err := Verify(t.Context(), dir, Trust{})
 		var d *Damage
 		if errors.As(err, &d) && d.Entry != c.entry || d == nil && (err == nil || c.entry != 0) {
 			t.Errorf("%s: %v, want entry %d", what, err, c.entry)
@@ -134,7 +134,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 		for i, n := range names {
 			write(i, files[n])
 		}
-		if _, err := Verify(t.Context(), dir); err != nil {
+		if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 			t.Fatal(what, err)
 		}
 	}
@@ -163,6 +163,10 @@ func TestTornLine(t *testing.T) {
 				continue // a whole entry with another end was put there: see TestEveryFlippedByteIsFound
 			}
 			if err := os.WriteFile(path, append(slices.Clone(whole[:n]), make([]byte, zeros)...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			// What was not whole had no hash in the tree either.
+			if err := os.Remove(filepath.Join(dir, hashesFile)); err != nil {
 				t.Fatal(err)
 			}
 			l := open(t, dir, Config{})

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -84,28 +85,37 @@ func (l line) follows(seq int64, prev link) error {
 	return nil
 }
 
-// decode reads the event of an entry, which must be encoded as appendEvent does.
-func (l line) decode() (redoubt.Event, error) {
-	var e redoubt.Event
+// decode reads the event of an entry, which must be encoded as appendEvent does,
+// and what of it is sealed. Where something is, the event shows by whose key.
+func (l line) decode() (redoubt.Event, []box, error) {
+	var e struct {
+		redoubt.Event
+		Sealed []box `json:"sealed"`
+	}
 	d := json.NewDecoder(bytes.NewReader(l.event))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&e); err != nil {
-		return e, fmt.Errorf("its event cannot be read: %w", err)
+		return e.Event, nil, fmt.Errorf("its event cannot be read: %w", err)
 	}
-	if !bytes.Equal(appendEvent(nil, &e), l.event) {
-		return e, errors.New("its event is not encoded as this log encodes events")
+	if !bytes.Equal(appendEvent(nil, &e.Event, e.Sealed...), l.event) {
+		return e.Event, nil, errors.New("its event is not encoded as this log encodes events")
 	}
-	return e, nil
+	for _, b := range e.Sealed {
+		hide(&e.Event, b, "sealed:")
+	}
+	return e.Event, e.Sealed, nil
 }
 
 // appendEvent writes the one encoding of an event: its fields in the order of
-// the type, those that are empty left out but the first four.
-func appendEvent(b []byte, e *redoubt.Event) []byte { return appendRest(appendID(b, e.ID), e) }
+// the type, those that are empty left out but the first four, and what is sealed.
+func appendEvent(b []byte, e *redoubt.Event, sealed ...box) []byte {
+	return appendRest(appendID(b, e.ID), e, sealed)
+}
 
 // appendID writes the beginning of an event, and appendRest what follows.
 func appendID(b []byte, id string) []byte { return appendString(append(b, `{"id":`...), id) }
 
-func appendRest(b []byte, e *redoubt.Event) []byte {
+func appendRest(b []byte, e *redoubt.Event, sealed []box) []byte {
 	b = append(b, `,"time":"`...)
 	b = e.Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","action":`...)
@@ -134,6 +144,19 @@ func appendRest(b []byte, e *redoubt.Event) []byte {
 			sep = ','
 		}
 		b = append(b, '}')
+	}
+	for i, x := range sealed {
+		if b = append(b, ','); i == 0 {
+			b = append(b, `"sealed":[`...)
+		}
+		b = appendString(append(b, `{"of":`...), x.Of)
+		b = appendString(append(b, `,"subject":`...), x.Subject)
+		b = append(b, `,"text":"`...)
+		b = base64.StdEncoding.AppendEncode(b, x.Text)
+		b = append(b, `"}`...)
+	}
+	if len(sealed) > 0 {
+		b = append(b, ']')
 	}
 	return append(b, '}')
 }

@@ -57,7 +57,7 @@ func TestLimitsOnFields(t *testing.T) {
 	if len(e.Details) != maxDetails || time.Since(e.Time) > time.Minute {
 		t.Errorf("%d details, at %v", len(e.Details), e.Time)
 	}
-	if _, err := Verify(t.Context(), dir); err != nil {
+	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -128,7 +128,7 @@ func FuzzEvent(f *testing.F) {
 		if err != nil || l.follows(0, link{}) != nil {
 			t.Fatal(err, l)
 		}
-		if again, err := l.decode(); err != nil || !bytes.Equal(appendEvent(nil, &again), event) {
+		if again, _, err := l.decode(); err != nil || !bytes.Equal(appendEvent(nil, &again), event) {
 			t.Fatalf("%s: %v", event, err)
 		}
 	})
@@ -149,7 +149,7 @@ func FuzzLine(f *testing.F) {
 		if again := appendLine(nil, l.seq, l.hash, l.event); !bytes.Equal(again[:len(again)-1], b) {
 			t.Errorf("%q is read as %q", b, again)
 		}
-		if _, err := l.decode(); err == nil && bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if _, _, err := l.decode(); err == nil && bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q holds what no entry does", b)
 		}
 	})

@@ -27,50 +27,6 @@ func (d *Damage) Error() string {
 	return fmt.Sprintf("audit log: entry %d (%s, byte %d) does not fit: %s", d.Entry, d.Segment, d.Offset, d.Reason)
 }
 
-// Report is what [Verify] found in a log without damage.
-type Report struct {
-	Entries  int64
-	Segments int
-	First    time.Time // of the first entry
-	Last     time.Time
-	// Head is the hash of the last entry, in hexadecimal. Noted elsewhere, it
-	// proves later that nothing was changed or taken off up to Entries.
-	Head string
-	// Unfinished is the bytes after the last entry that a crash or a write under
-	// way has left.
-	Unfinished int64
-}
-
-// Verify computes the whole chain again. The error is a [*Damage] that names the
-// first entry that does not fit. A log may be verified while it is written.
-func Verify(ctx context.Context, dir string) (Report, error) {
-	var r Report
-	names, err := segments(dir)
-	if err != nil {
-		return r, fmt.Errorf("verify audit log: %w", err)
-	}
-	r.Segments = len(names)
-	s := scanner{dir: dir}
-	for l, err := range s.segments(names) {
-		if err == nil {
-			err = context.Cause(ctx)
-		}
-		if err != nil {
-			return Report{}, err
-		}
-		e, err := l.decode()
-		if err != nil {
-			return Report{}, &Damage{s.name, l.seq, s.good, err.Error()}
-		}
-		if r.Entries == 0 {
-			r.First = e.Time
-		}
-		r.Entries, r.Last = l.seq, e.Time
-	}
-	r.Head, r.Unfinished = hex.EncodeToString(s.hash[:]), s.left
-	return r, nil
-}
-
 // Filter chooses entries. Every field that is set must fit.
 type Filter struct {
 	From, To time.Time // From is within, To is not
@@ -100,34 +56,77 @@ func within(pattern, s string) bool {
 	return pattern == "" || pattern == s
 }
 
+// Entry is an event as it stands in a log.
+type Entry struct {
+	Number         int64  // from 1
+	Previous, Hash string // of the entry before, and of this, in hexadecimal
+	// Raw is the event as it was encoded, what is sealed of it sealed. It is valid
+	// until the next entry.
+	Raw   []byte
+	Event redoubt.Event
+}
+
 // Read yields the events of a log that fit, oldest first, and checks the chain
 // as it goes. An error, a [*Damage] among them, is yielded last. A log may be
 // read while it is written.
 func Read(ctx context.Context, dir string, f Filter) iter.Seq2[redoubt.Event, error] {
 	return func(yield func(redoubt.Event, error) bool) {
+		for e, err := range entries(ctx, dir, f, nil) {
+			if !yield(e.Event, err) {
+				return
+			}
+		}
+	}
+}
+
+// Entries is Read with all that the log knows of each event.
+func Entries(ctx context.Context, dir string, f Filter) iter.Seq2[Entry, error] {
+	return entries(ctx, dir, f, func(e *Entry, l line, previous link) {
+		e.Number, e.Raw = l.seq, l.event
+		e.Previous, e.Hash = hex.EncodeToString(previous[:]), hex.EncodeToString(l.hash[:])
+	})
+}
+
+func entries(ctx context.Context, dir string, f Filter, describe func(*Entry, line, link)) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
 		names, err := segments(dir)
+		var start mark
+		if err == nil {
+			start, err = readPruned(dir)
+		}
+		var keys *Subjects
+		if err == nil {
+			keys, err = openSubjects(dir)
+		}
 		if err != nil {
-			yield(redoubt.Event{}, fmt.Errorf("read audit log: %w", err))
+			yield(Entry{}, fmt.Errorf("read audit log: %w", err))
 			return
 		}
-		s := scanner{dir: dir}
+		s := scanner{dir: dir, mark: start}
+		previous := start.hash
 		for l, err := range s.segments(names) {
 			if err == nil {
 				err = context.Cause(ctx)
 			}
-			var e redoubt.Event
+			var e Entry
 			if err == nil {
-				if e, err = l.decode(); err != nil {
-					err = &Damage{s.name, l.seq, s.good, err.Error()}
+				if e.Event, err = keys.read(l); err != nil {
+					err = &Damage{s.name, l.seq, s.size, err.Error()}
 				}
 			}
 			if err != nil {
-				yield(redoubt.Event{}, err)
+				yield(Entry{}, err)
 				return
 			}
-			if f.fits(&e) && !yield(e, nil) {
-				return
+			if f.fits(&e.Event) {
+				if describe != nil {
+					describe(&e, l, previous)
+				}
+				if !yield(e, nil) {
+					return
+				}
 			}
+			previous = l.hash
 		}
 	}
 }

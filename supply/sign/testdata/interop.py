@@ -63,10 +63,24 @@ def load(job):
     serialization.load_pem_private_key(pathlib.Path(job["key"]).read_bytes(), job["password"].encode())
 
 
+def make(job):
+    """Makes keys as OpenSSL does, one of them encrypted."""
+    from cryptography.hazmat.primitives.asymmetric import ec, mldsa
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    if job["hash"] == "ec":
+        key = ec.generate_private_key(ec.SECP384R1())
+        protect = serialization.BestAvailableEncryption(job["password"].encode())
+    else:
+        key = mldsa.MLDSA65PrivateKey.generate()
+        protect = serialization.NoEncryption()
+    pathlib.Path(job["key"]).write_bytes(key.private_bytes(pem, pkcs8, protect))
+    pathlib.Path(job["public"]).write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+
+
 for line in sys.stdin:
     job = json.loads(line)
     try:
-        {"sign": sign, "verify": verify, "mldsa": mldsa, "load": load}[job["do"]](job)
+        {"sign": sign, "verify": verify, "mldsa": mldsa, "load": load, "make": make}[job["do"]](job)
         answer = ""
     except Exception as e:
         answer = f"{type(e).__name__}: {e}"[:400]
