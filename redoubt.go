@@ -70,6 +70,9 @@ type Finding struct {
 	Technique string `json:"technique,omitempty"`
 	// Subject is what the finding is about, usually a file.
 	Subject string `json:"subject,omitempty"`
+	// Offset is the byte of the subject where it stands, 0 where that has no
+	// meaning.
+	Offset int64 `json:"offset,omitempty"`
 	// Evidence is what was measured, in a sentence with its numbers.
 	Evidence string `json:"evidence,omitempty"`
 	// Remedy is what to do about it.

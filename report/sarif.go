@@ -76,10 +76,19 @@ type (
 		Fingerprints map[string]string `json:"partialFingerprints"`
 	}
 	sarifLocation struct {
-		Physical sarifPhysical `json:"physicalLocation"`
+		Physical sarifPhysical  `json:"physicalLocation"`
+		Logical  []sarifLogical `json:"logicalLocations,omitempty"`
 	}
 	sarifPhysical struct {
-		Artifact sarifURI `json:"artifactLocation"`
+		Artifact sarifURI     `json:"artifactLocation"`
+		Region   *sarifRegion `json:"region,omitempty"`
+	}
+	sarifRegion struct {
+		ByteOffset int64 `json:"byteOffset"`
+	}
+	sarifLogical struct {
+		FullyQualifiedName string `json:"fullyQualifiedName"`
+		Kind               string `json:"kind"`
 	}
 )
 
@@ -160,7 +169,7 @@ func (s *sarifRun) add(f redoubt.Finding) {
 		message += " Remedy: " + f.Remedy
 	}
 	s.Results = append(s.Results, sarifResult{RuleID: f.Rule, RuleIndex: index, Level: grade.level,
-		Message: sarifText{message}, Locations: []sarifLocation{{sarifPhysical{sarifURI{URI: s.Artifacts[0].Location.URI}}}},
+		Message: sarifText{message}, Locations: []sarifLocation{{Physical: sarifPhysical{Artifact: sarifURI{URI: s.Artifacts[0].Location.URI}}}},
 		// The evidence holds measured numbers and would make every run's
 		// result a new one.
 		Fingerprints: map[string]string{"redoubt/v1": string(redoubt.DigestBytes(

@@ -78,6 +78,7 @@ var commands = []func(*app) *cobra.Command{
 	newAttest,
 	newScan,
 	newBOM,
+	newConvert,
 	newServe,
 	newModel,
 	newConfig,

@@ -30,7 +30,9 @@ type shape struct {
 	result string // class of the result; "arg0" is the class that argument names
 }
 
-// arg is the alternatives of one argument.
+// arg is the alternatives of one argument: a kind; module:name for what a call
+// of it gave, ref(module:name) for the name itself; 'text' for just that text;
+// class for what may be made by NEWOBJ; storage, zero-shape and any.
 type arg []string
 
 // allowed is the allow-list, and forbidden the reason against each module or
@@ -183,7 +185,7 @@ func parseShape(list string) (s shape, err error) {
 		}
 		a := arg(strings.Split(word, "|"))
 		for _, alternative := range a {
-			if !strings.Contains(alternative, ":") && !slices.Contains(kindNames[:], alternative) && !slices.Contains([]string{"any", "class", "storage"}, alternative) {
+			if !strings.Contains(alternative, ":") && !strings.HasPrefix(alternative, "'") && !slices.Contains(kindNames[:], alternative) && !slices.Contains([]string{"any", "class", "storage", "zero-shape"}, alternative) {
 				return s, fmt.Errorf("unknown argument %q", alternative)
 			}
 		}
@@ -211,6 +213,14 @@ func (a arg) match(v *value) bool {
 		switch {
 		case word == "any":
 			return true
+		case word[0] == '\'':
+			if v.kind == kStr && !v.part && v.text == strings.Trim(word, "'") {
+				return true
+			}
+		case word == "zero-shape": // (0,), so that nothing is allocated
+			if v.kind == kTuple && len(v.items) == 1 && v.items[0].kind == kInt && v.items[0].num == 0 {
+				return true
+			}
 		case word == "storage":
 			if v.kind == kPersistent || v.kind == kObject && v.text == "torch:Storage" {
 				return true

@@ -237,8 +237,12 @@ func (g *ggufScan) tensors(n uint64) error {
 	if n > 0 && end > g.c.src.size-data {
 		return errors.New("a tensor lies beyond the end of the file")
 	}
-	if over := g.c.src.size - data - end; n > 0 && over >= g.align || n == 0 && g.c.left() >= g.align {
-		g.f.add(Unproven, redoubt.Medium, "gguf/trailing", data+end, "%d bytes follow after the last tensor", over)
+	last := data + end
+	if n == 0 {
+		last = g.c.offset()
+	}
+	if over := g.c.src.size - last; over >= g.align || !zeros(g.c.src, last) {
+		g.f.add(Unproven, redoubt.Medium, "gguf/trailing", last, "%d bytes follow after the last tensor", over)
 	}
 	return nil
 }

@@ -105,11 +105,12 @@ func (h *hdf5) at(off, n int64) (*part, error) {
 // address is an address that is all ones where there is none.
 func (h *hdf5) address(p *part) (int64, bool) {
 	b := p.next(h.offsets)
-	if strings.Trim(string(b), "\xff") == "" {
-		return 0, false
+	none := true
+	for _, c := range b {
+		none = none && c == 0xff
 	}
 	q := &part{b: b}
-	return q.uint(h.offsets), true
+	return q.uint(h.offsets), !none
 }
 
 func (h *hdf5) superblock(at int64) (root int64, err error) {

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -53,17 +54,21 @@ func (m *machine) resolve(module, name string, at int64) *value {
 
 func (m *machine) global(op byte, at int64) error {
 	if op == 'c' {
-		module, err := m.c.line()
+		line, long1, err := m.c.line()
 		if err != nil {
 			return err
 		}
-		first := string(module)
-		name, err := m.c.line()
+		first := string(line)
+		name, long2, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		if first == "" || len(name) == 0 {
-			return fmt.Errorf("an empty name")
+			return errors.New("an empty name")
+		}
+		if long1 || long2 {
+			m.computedName(at)
+			return nil
 		}
 		m.push(m.resolve(first, string(name), at))
 		return nil
@@ -78,16 +83,20 @@ func (m *machine) global(op byte, at int64) error {
 	}
 	for _, v := range []*value{module, name} {
 		switch {
-		case v.kind == kObject || v.kind == kPersistent || v.part:
-			m.report(Unproven, redoubt.High, "pickle/computed-name", at, "imports a name that is computed while loading or too long to be one")
-			m.push(m.value(kObject))
+		case v.kind == kObject && v.text == "" || v.kind == kPersistent || v.kind == kStr && v.part:
+			m.computedName(at)
 			return nil
-		case v.kind != kStr:
-			return fmt.Errorf("a name must be text")
+		case v.kind != kStr: // no allowed call gives text
+			return errors.New("a name must be text")
 		}
 	}
 	m.push(m.resolve(module.text, name.text, at))
 	return nil
+}
+
+func (m *machine) computedName(at int64) {
+	m.report(Unproven, redoubt.High, "pickle/computed-name", at, "imports a name that is computed while loading or too long to be one")
+	m.push(m.value(kObject))
 }
 
 // extension is a name that stands in the loading process's registry of copyreg:
@@ -258,7 +267,12 @@ func (m *machine) build(at int64) error {
 	if key := dunder(state); key != "" {
 		m.report(Unproven, redoubt.High, "pickle/build-shape", at, "sets %q of %s", key, v)
 	}
-	v.state = state
+	if !m.frozen {
+		if v.instance == nil {
+			v.instance = &instance{}
+		}
+		v.state = state
+	}
 	return m.arrays(v, at)
 }
 
@@ -301,6 +315,9 @@ func (m *machine) method(v *value, name string, may func(*entry) bool, at int64)
 func (m *machine) persistent(id *value, at int64) *value {
 	v := m.value(kPersistent)
 	v.items = []*value{id}
+	if m.legacy && id.kind == kTuple && len(id.items) == 4 && id.items[0].kind == kStr && id.items[0].text == "module" && id.items[1].kind == kGlobal {
+		return id.items[1] // a class with its source, which is only compared
+	}
 	if m.src.torch == nil && !m.legacy {
 		m.report(Unproven, redoubt.High, "pickle/persistent-id", at, "asks the loader for an object of its own choice (persistent id)")
 		return v
@@ -320,6 +337,10 @@ func (m *machine) frameCrossed(at int64) {
 	m.report(Unproven, redoubt.High, "pickle/frame", at, "a frame does not end where an instruction does: CPython's two unpicklers read such a file differently")
 }
 
+func (m *machine) tooHeavy() {
+	m.report(Unproven, redoubt.High, "pickle/expansion", m.c.offset(), "a few containers hold one another so often that visiting them would not end")
+}
+
 func (m *machine) misplacedProto(at int64) {
 	m.report(Unproven, redoubt.Medium, "pickle/protocol", at, "the protocol is changed in the middle, which no pickler does")
 }
@@ -330,15 +351,27 @@ func (m *machine) nested(v *value) {
 	if v.num < 6 || names[v.text[0]] == "" || v.text[0] == '.' {
 		return
 	}
-	if v.text[0] != 0x80 && !strings.ContainsAny(v.text, "\n\x8c\x93\x82\x83\x84") {
+	if v.text[0] != 0x80 && !mayImport(v.text) {
 		return
 	}
 	m.within(&source{path: m.src.path, r: m.src.r, size: v.at + v.num, depth: m.src.depth}, v.at, v)
 }
 
+// mayImport says whether bytes hold what every import needs: a newline after a
+// name, STACK_GLOBAL or one of the extensions.
+func mayImport(s string) bool {
+	for i := range len(s) {
+		switch s[i] {
+		case '\n', 0x93, 0x82, 0x83, 0x84:
+			return true
+		}
+	}
+	return false
+}
+
 // nestedText is nested for text with escapes, which is not in the file as such.
 func (m *machine) nestedText(v *value) {
-	if v.num < 6 || v.part || names[v.text[0]] == "" || !strings.ContainsAny(v.text, "\n\x8c\x93\x82\x83\x84") {
+	if v.num < 6 || v.part || names[v.text[0]] == "" || !mayImport(v.text) {
 		return
 	}
 	m.within(&source{path: m.src.path, r: strings.NewReader(v.text), size: v.num, depth: m.src.depth}, 0, v)

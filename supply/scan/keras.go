@@ -117,7 +117,8 @@ func (k *kerasScan) object(v map[string]any) {
 }
 
 // data are the names that stand for plain values.
-var kerasData = map[string]bool{"__keras_tensor__": true, "__tensor__": true, "__numpy__": true, "__bytes__": true, "__ellipsis__": true, "__tuple__": true, "CompositeTensor": true, "TensorShape": true, "__typespec__": true}
+// "__typespec__" is not among them: it names a module of its own.
+var kerasData = map[string]bool{"__keras_tensor__": true, "__tensor__": true, "__numpy__": true, "__bytes__": true, "__ellipsis__": true}
 
 func (k *kerasScan) name(module, class, registered string, function bool) {
 	if why := kerasBad[class]; why != "" {

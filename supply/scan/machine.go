@@ -33,7 +33,8 @@ type machine struct {
 	start    int64 // where the pickle begins
 	steps    int64
 	kept     int
-	slab     []value
+	slab     []value // values that are not used yet
+	made     int     // how many were made at once
 	ring     [8]step
 	depth    int // of pickles within bytes
 
@@ -41,6 +42,8 @@ type machine struct {
 	legacy  bool            // in a PyTorch file of before 1.6, whose storages follow
 	joblib  bool            // arrays stand between the instructions
 	probing bool            // only to see whether these bytes are instructions
+	frozen  bool            // values are another machine's too, and may not change
+	enough  int64           // instructions after which a probe knows, 0 for never
 	ordered []*value        // persistent ids in the order they came, for convert
 }
 
@@ -55,7 +58,8 @@ func newMachine(s *scanner, f *File, src *source, off int64) *machine {
 
 func (m *machine) value(k kind) *value {
 	if len(m.slab) == 0 {
-		m.slab = make([]value, 128)
+		m.made = min(max(2*m.made, 8), 256)
+		m.slab = make([]value, m.made)
 	}
 	v := &m.slab[0]
 	m.slab = m.slab[1:]
@@ -107,6 +111,15 @@ func (m *machine) cut(from int) []*value {
 
 // keep adds items to a container as long as the pickle's budget lasts.
 func (m *machine) keep(v *value, items ...*value) {
+	for _, item := range items {
+		v.num++
+		if item.kind >= kTuple && item.kind <= kFrozenSet {
+			v.num = min(v.num+item.num, 2*maxWeight)
+		}
+	}
+	if v.num > maxWeight {
+		m.tooHeavy()
+	}
 	if v.part || m.kept+len(items) > maxKept {
 		v.part = true
 		return
@@ -115,16 +128,24 @@ func (m *machine) keep(v *value, items ...*value) {
 	v.items = append(v.items, items...)
 }
 
+// fill is keep for a container that was there before.
+func (m *machine) fill(v *value, items []*value) {
+	if !m.frozen {
+		m.keep(v, items...)
+	}
+}
+
 // run follows the pickle to its STOP and gives the value it makes.
 func (m *machine) run() (*value, error) {
 	for {
+		if m.steps == m.enough && m.enough > 0 {
+			return nil, errors.New("enough was seen")
+		}
 		if m.steps++; m.steps > m.s.limits.Opcodes {
 			return nil, fmt.Errorf("%w of %d instructions; raise Limits.Opcodes if that is meant", errLimit, m.s.limits.Opcodes)
 		}
 		if m.steps&0xfff == 0 {
-			if m.probing && m.start == 0 {
-				return nil, errors.New("enough was seen")
-			}
+
 			if err := m.s.alive(); err != nil {
 				return nil, err
 			}
@@ -267,12 +288,12 @@ func (m *machine) execute(op byte, at int64) error {
 		return m.build(at)
 
 	case 'P': // PERSID
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		id := m.value(kStr)
-		id.text, id.num = string(line), int64(len(line))
+		id.text, id.num, id.part = string(line), int64(len(line)), long
 		m.push(m.persistent(id, at))
 	case 'Q': // BINPERSID
 		id, err := m.pop()
@@ -315,9 +336,14 @@ func (m *machine) integer(op byte) error {
 			v.num = int64(int32(n))
 		}
 	case 'I', 'L':
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
+		}
+		if long { // whether it is a number is for the loader to find out
+			v.part, v.num = true, math.MaxInt64
+			m.push(v)
+			return nil
 		}
 		return m.decimal(op, string(line), v)
 	default:
@@ -385,17 +411,16 @@ func (m *machine) decimal(op byte, s string, v *value) error {
 func (m *machine) float(op byte) error {
 	v := m.value(kFloat)
 	if op == 'G' {
-		b, err := m.c.next(8)
-		if err != nil {
+		if _, err := m.c.next(8); err != nil {
 			return err
 		}
-		v.f = math.Float64frombits(binary.BigEndian.Uint64(b))
 	} else {
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
-		if v.f, err = strconv.ParseFloat(strings.TrimSpace(string(line)), 64); err != nil && !errors.Is(err, strconv.ErrRange) {
+		_, err = strconv.ParseFloat(strings.TrimSpace(string(line)), 64)
+		if err != nil && !long && !errors.Is(err, strconv.ErrRange) {
 			return fmt.Errorf("%q is no number", short(string(line)))
 		}
 	}
@@ -410,12 +435,17 @@ func (m *machine) str(op byte) error {
 	switch op {
 	case 'S', 'V':
 		at := m.c.offset()
-		line, err := m.c.line()
+		line, long, err := m.c.line()
 		if err != nil {
 			return err
 		}
 		v.at = at
 		s := string(line)
+		if long {
+			v.num, v.part, v.text = m.c.offset()-at, true, s[:maxText]
+			m.push(v)
+			return nil
+		}
 		if op == 'S' {
 			s = strings.TrimRight(s, "\r")
 			if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '\'' && s[0] != '"' {
@@ -593,7 +623,9 @@ func (m *machine) tuple(op byte) error {
 		}
 	}
 	if n := len(m.stack) - from; n <= 16 { // bounded by the instructions that made them
-		v.items = append([]*value(nil), m.stack[from:]...)
+		kept := m.kept
+		m.keep(v, m.stack[from:]...)
+		m.kept = kept
 	} else {
 		m.keep(v, m.stack[from:]...)
 	}
@@ -637,7 +669,7 @@ func (m *machine) extend(op byte, at int64) error {
 	}
 	list := m.stack[from-1]
 	if list.kind == kList {
-		m.keep(list, m.stack[from:]...)
+		m.fill(list, m.stack[from:])
 	} else {
 		m.method(list, "append", func(e *entry) bool { return e.append }, at)
 	}
@@ -657,17 +689,20 @@ func (m *machine) setItems(op byte, at int64) error {
 	if dict.kind != kDict {
 		m.method(dict, "__setitem__", func(e *entry) bool { return e.items }, at)
 	}
-	if dict.kind == kDict || dict.kind == kObject {
-		if dict.state == nil && dict.kind == kObject {
-			dict.state = m.value(kDict)
+	switch dict.kind {
+	case kDict:
+		m.fill(dict, m.stack[from:])
+	case kObject:
+		if m.frozen {
+			break
 		}
-		to := dict
-		if dict.kind == kObject {
-			to = dict.state
+		if dict.instance == nil {
+			dict.instance = &instance{}
 		}
-		if to.kind == kDict {
-			m.keep(to, m.stack[from:]...)
+		if dict.entries == nil {
+			dict.entries = m.value(kDict)
 		}
+		m.keep(dict.entries, m.stack[from:]...)
 	}
 	m.stack = m.stack[:from]
 	return nil
@@ -680,7 +715,7 @@ func (m *machine) addItems(at int64) error {
 	}
 	set := m.stack[from-1]
 	if set.kind == kSet {
-		m.keep(set, m.stack[from:]...)
+		m.fill(set, m.stack[from:])
 	} else {
 		m.method(set, "add", func(e *entry) bool { return e.add }, at)
 	}
@@ -693,7 +728,7 @@ func (m *machine) memory(op byte) error {
 	var i uint64
 	switch op {
 	case 'p', 'g':
-		line, err := m.c.line()
+		line, _, err := m.c.line()
 		if err != nil {
 			return err
 		}

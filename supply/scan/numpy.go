@@ -54,10 +54,10 @@ func dtypeOf(v *value) (dtype, bool) {
 		return dtype{}, false
 	}
 	d, ok := dtypeString(v.items[0].text)
-	if !ok || v.state == nil || v.state.kind != kTuple || len(v.state.items) < 8 {
+	if !ok || v.built() == nil || v.built().kind != kTuple || len(v.built().items) < 8 {
 		return d, ok
 	}
-	s := v.state.items
+	s := v.built().items
 	if s[1].kind == kStr {
 		d.big = s[1].text == ">"
 	}

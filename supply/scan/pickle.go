@@ -6,6 +6,8 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/redoubt-ml/redoubt"
 )
@@ -22,7 +24,6 @@ var pickleFormat = Format{
 // end, calls something or imports what is forbidden, is one. Text and numbers
 // that happen to begin with an instruction fail before that.
 func isPickle(s *scanner, src *source) bool {
-	const sure = 4096
 	if src.size < 2 {
 		return false
 	}
@@ -31,16 +32,27 @@ func isPickle(s *scanner, src *source) bool {
 		return false
 	}
 	probe := newMachine(s, &File{}, src, 0)
-	probe.probing = true
+	if probe.probing, probe.enough = true, 4096; b[0] == 0x80 {
+		probe.enough = 16
+	}
 	_, err = probe.run()
 	switch {
-	case err == nil, probe.steps > sure, len(probe.f.Calls) > 0, probe.f.Verdict == Unsafe:
+	case err == nil, errors.Is(err, errLimit), probe.steps >= probe.enough, slices.ContainsFunc(probe.f.Calls, plausible), probe.f.Verdict == Unsafe:
 		return true
 	case b[0] == 0x80 && probe.steps > 3:
 		return true
 	}
 	hint := slices.Contains([]string{".pkl", ".pickle", ".p", ".pt", ".pth", ".bin", ".ckpt", ".joblib", ".dat", ".data"}, path.Ext(src.base()))
 	return hint && (b[0] == 0x80 || len(probe.f.Imports) > 0)
+}
+
+// plausible says whether a module could be called that. Text that begins with
+// "(i" calls what is in its first line.
+func plausible(name string) bool {
+	module, _, _ := strings.Cut(name, ":")
+	return !strings.ContainsFunc(module, func(r rune) bool {
+		return r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
 }
 
 // torchMagic begins PyTorch files of before 1.6: 0x1950a86a20f9469cfc6c.
@@ -62,7 +74,9 @@ func scanPickle(s *scanner, src *source, f *File) {
 		if m.joblib && f.Format == "pickle" {
 			f.Format = "joblib"
 		}
-		off = m.c.offset()
+		if off = m.c.offset(); src.has(off, "\n") && off+1 == src.size {
+			off++ // what an editor leaves behind; no loader reads it
+		}
 		switch {
 		case n == 0 && v.kind == kInt && v.text == torchMagic:
 			legacy, f.Format = true, "pytorch-legacy"
@@ -96,7 +110,7 @@ func pickleBroken(f *File, m *machine, n int, err error) {
 // arrays reads what joblib writes between the instructions: after the BUILD of
 // a NumpyArrayWrapper the array's own bytes follow (joblib.numpy_pickle).
 func (m *machine) arrays(v *value, at int64) error {
-	if v.text != "joblib.numpy_pickle:NumpyArrayWrapper" {
+	if v.text != "joblib.numpy_pickle:NumpyArrayWrapper" || m.frozen {
 		return nil
 	}
 	m.joblib = true
@@ -105,8 +119,8 @@ func (m *machine) arrays(v *value, at int64) error {
 	}
 	m.frameEnd = 0
 	m.asPlain()
-	dtype, ok := dtypeOf(v.state.get("dtype"))
-	count, fits := elements(v.state.get("shape"))
+	dtype, ok := dtypeOf(v.built().get("dtype"))
+	count, fits := elements(v.built().get("shape"))
 	if !ok || !fits {
 		return errors.New("the array that follows has no size that can be computed")
 	}
@@ -122,7 +136,7 @@ func (m *machine) arrays(v *value, at int64) error {
 		}
 		return m.c.skip(inner.c.offset() - m.c.offset())
 	}
-	if align := v.state.get("numpy_array_alignment_bytes"); align != nil && align.kind != kNone {
+	if align := v.built().get("numpy_array_alignment_bytes"); align != nil && align.kind != kNone {
 		pad, err := m.c.next(1)
 		if err != nil {
 			return err
@@ -141,12 +155,13 @@ func (m *machine) arrays(v *value, at int64) error {
 // an array's bytes for instructions. In an honest file it stops at once.
 func (m *machine) asPlain() {
 	plain := *m
-	plain.f, plain.seen, plain.probing = &File{}, map[string]bool{}, true
+	plain.f, plain.seen, plain.probing, plain.frozen, plain.slab = &File{}, map[string]bool{}, true, true, nil
 	plain.stack, plain.marks = slices.Clone(m.stack), slices.Clone(m.marks)
 	plain.memo = slices.Clone(m.memo)
 	plain.c = m.src.cursor(m.c.offset())
 	_, err := plain.run()
-	if plain.f.Verdict == Unsafe || plain.f.Verdict == Unproven && (err == nil || len(plain.f.Calls) > 0) || errors.Is(err, errLimit) {
+	doubts := slices.ContainsFunc(plain.f.Findings, func(x Finding) bool { return x.Rule != "pickle/protocol" }) // each pickled array sets it
+	if plain.f.Verdict == Unsafe || doubts && (err == nil || len(plain.f.Calls) > 0) || errors.Is(err, errLimit) {
 		m.report(worse(Unproven, plain.f.Verdict), redoubt.High, "joblib/polyglot", m.c.offset(),
 			"the bytes of an array are instructions as well, for a loader that is not joblib's")
 	}

@@ -95,7 +95,8 @@ type File struct {
 	Format  string  `json:"format"`
 	Verdict Verdict `json:"verdict"`
 	Size    int64   `json:"size"`
-	// SHA256 is that of a file on disk; members have none.
+	// SHA256 is that of a file, where Config.Digest asks for it; members have
+	// none.
 	SHA256 redoubt.Digest `json:"sha256,omitempty"`
 	// Findings are ordered by offset. At most 100 are kept; Omitted counts
 	// the others, which count for the verdict all the same.
@@ -193,7 +194,11 @@ var errLimit = errors.New("over the limit")
 // Config is how to scan. Its zero value is ready for use.
 type Config struct {
 	Limits Limits
-	// Progress, if set, is called before each file on disk.
+	// Digest asks for the SHA-256 of each file, so that a verdict can be tied
+	// to the bytes that it is about. It takes longer than most scans.
+	Digest bool
+	// Progress, if set, is called before each file on disk, by one goroutine
+	// at a time.
 	Progress func(path string, done, total int)
 }
 
@@ -214,6 +219,6 @@ func Reader(ctx context.Context, name string, r io.ReaderAt, size int64, cfg Con
 }
 
 func newScanner(ctx context.Context, cfg Config) *scanner {
-	return &scanner{ctx: ctx, limits: cfg.Limits.filled(), formats: Formats[:], claims: map[string]string{},
+	return &scanner{ctx: ctx, limits: cfg.Limits.filled(), formats: Formats[:], digest: cfg.Digest, claims: map[string]string{},
 		report: &Report{Schema: "redoubt.scan/v1", Files: []*File{}}}
 }

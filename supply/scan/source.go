@@ -71,6 +71,8 @@ type cursor struct {
 	buf []byte
 	at  int64 // offset of buf[0]
 	i   int   // next byte in buf
+
+	ahead int // how much is read at once
 }
 
 const window = 64 << 10
@@ -90,7 +92,9 @@ func (c *cursor) peek(n int) ([]byte, error) {
 		return nil, io.ErrUnexpectedEOF
 	}
 	off := c.offset()
-	size := min(int64(max(n, window)), c.src.size-off)
+	// Small at first: most files are, and many cursors read one value only.
+	c.ahead = min(max(4*c.ahead, 2<<10), window)
+	size := min(int64(max(n, c.ahead)), c.src.size-off)
 	if int64(cap(c.buf)) < size {
 		c.buf = make([]byte, size)
 	}
@@ -125,28 +129,43 @@ func (c *cursor) skip(n int64) error {
 	return nil
 }
 
-// maxLine is the longest line of a text opcode that is kept.
+// maxLine is how much of a line is kept.
 const maxLine = 64 << 10
 
-// line is what stands before the next newline, which is consumed.
-func (c *cursor) line() ([]byte, error) {
-	for size := 256; ; size *= 4 {
-		n := int(min(int64(size), c.left()))
-		b, err := c.peek(n)
+// line is what stands before the next newline, which is consumed. long says
+// that it is cut to maxLine; however long, it is read to its end.
+func (c *cursor) line() (line []byte, long bool, err error) {
+	n := int(min(maxLine, c.left()))
+	for size := min(256, n); size <= n; size = min(4*size, n) {
+		b, err := c.peek(size)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if i := bytes.IndexByte(b, '\n'); i >= 0 {
 			c.i += i + 1
-			return b[:i], nil
+			return b[:i], false, nil
 		}
-		if int64(n) == c.left() {
-			return nil, io.ErrUnexpectedEOF
-		}
-		if n >= maxLine {
-			return nil, fmt.Errorf("a line of more than %d bytes: %w", maxLine, errLimit)
+		if size == n {
+			break
 		}
 	}
+	head, err := c.next(n)
+	if err != nil {
+		return nil, false, err
+	}
+	head = bytes.Clone(head)
+	for c.left() > 0 {
+		b, err := c.peek(int(min(window, c.left())))
+		if err != nil {
+			return nil, false, err
+		}
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			c.i += i + 1
+			return head, true, nil
+		}
+		c.i += len(b)
+	}
+	return nil, false, io.ErrUnexpectedEOF
 }
 
 // spool keeps what a stream unpacks to: in memory while it is small, else in a

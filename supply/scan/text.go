@@ -68,9 +68,19 @@ var textBad = []struct {
 		"a Hydra target names a function that the reader calls (CVE-2025-23304)"},
 	{regexp.MustCompile(`"auto_map"\s*:`), Unproven, redoubt.Medium, "transformers/remote-code",
 		"auto_map names Python code beside the model, which is run if the loader trusts it"},
-	{regexp.MustCompile(`(?m)^\s*(?:[\w.-]+\s*:\s*|-\s+)!(?:[A-Za-z!<])`), Unproven, redoubt.Medium, "yaml/tag",
-		"a tag of YAML makes what its reader has registered"},
+	{regexp.MustCompile(`!![\w/.:]*%|!<[^>\n]*%|(?m)^%TAG\b`), Unproven, redoubt.High, "yaml/tag",
+		"a tag of YAML is written in a way that hides its name"},
+	{regexp.MustCompile(`\\u00(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])|\\x5[Ff]`), Unproven, redoubt.Medium, "text/escaped",
+		"a letter is written as an escape, which hides names from readers of the text"},
+	{regexp.MustCompile(`<!DOCTYPE\s+[\w.:-]+\s+(?:SYSTEM|PUBLIC)\s+["'][^"'\n]*["'](?:\s+["'][^"'\n]*["'])?\s*[\[>]|<xi:include\b`), Unproven, redoubt.Medium, "xml/entity",
+		"the document reads another one"},
 }
+
+// yamlTag is a tag where YAML may have one; yamlPlain are those that make values.
+var (
+	yamlTag   = regexp.MustCompile(`(?m)(?:^|[\s\[{,])(![A-Za-z!<][^\s,\]}]*)`)
+	yamlPlain = regexp.MustCompile(`^!!(?:str|int|float|bool|null|map|seq|binary|timestamp|set|omap|pairs|merge)$`)
+)
 
 var hydraTarget = regexp.MustCompile(`["']?_target_["']?\s*[:=]\s*["']?([\w.]+)`)
 
@@ -97,15 +107,29 @@ func scanText(s *scanner, src *source, f *File) {
 			}
 		}
 		if !plainText(b, off+window < src.size) {
-			f.unread("text/binary", off, errors.New("it begins as text and goes on as something else"))
+			if f.Format == "text" {
+				f.unread("text/binary", off, errors.New("it begins as text and goes on as something else"))
+			}
 			return
 		}
 		textWindow(f, off, b)
+		if ext := path.Ext(src.base()); ext == ".yaml" || ext == ".yml" {
+			yamlTags(f, off, b)
+		}
 		if off+window >= src.size {
 			break
 		}
 	}
 	textDocument(s, src, f)
+}
+
+func yamlTags(f *File, off int64, b []byte) {
+	for _, m := range yamlTag.FindAllSubmatchIndex(b, 1000) {
+		if !yamlPlain.Match(b[m[2]:m[3]]) {
+			f.add(Unproven, redoubt.Medium, "yaml/tag", off+int64(m[2]), "a tag of YAML makes what its reader has registered")
+			return
+		}
+	}
 }
 
 func textWindow(f *File, off int64, b []byte) {

@@ -30,22 +30,48 @@ const (
 var kindNames = [...]string{"none", "bool", "int", "float", "str", "bytes", "bytearray", "tuple", "list", "dict", "set", "frozenset", "global", "object", "persistent", "buffer"}
 
 // value is a Python value as far as verdicts and conversion need it. Long
-// strings and large containers are known by their kind and length only.
+// strings and large containers are known by their kind and length only. It is
+// small: a pickle may make millions.
 type value struct {
 	kind kind
-	part bool    // text or items are not all there
-	text string  // of strings and bytes; of globals and objects their name
-	num  int64   // of ints and bools; the length of strings and bytes
-	at   int64   // where the content of a string or bytes begins in the file
-	f    float64 // of floats
+	part bool   // text or items are not all there
+	text string // of strings and bytes; of globals and objects their name
+	// num is an int's or bool's number, a string's length, and a container's
+	// weight: how many values there would be if none were shared. Loaders that
+	// hash, print or copy a value visit them all.
+	num int64
+	at  int64 // where the content of a string or bytes begins in the file
 	// items are a tuple's or list's elements, a dict's keys and values in
-	// turn, and what an object was made from: its arguments and, once it is
-	// built, its state.
+	// turn, and the arguments an object was made from.
 	items []*value
-	state *value
+	*instance
+}
+
+// instance is what an object became after it was made.
+type instance struct {
+	state   *value // by BUILD
+	entries *value // by SETITEM: a dict
+}
+
+// built is an object's state, nil if it has none.
+func (v *value) built() *value {
+	if v == nil || v.instance == nil {
+		return nil
+	}
+	return v.state
+}
+
+// filled are an object's entries, nil if it has none.
+func (v *value) filled() *value {
+	if v.instance == nil {
+		return nil
+	}
+	return v.entries
 }
 
 const (
+	maxWeight = 1e9 // values that sharing may stand for
+
 	maxText = 4 << 10 // of one string that is kept
 	maxKept = 1 << 20 // pointers kept in containers, in all
 )

@@ -8,19 +8,24 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/redoubt-ml/redoubt"
 )
 
-// scanner is one scan under way.
+// scanner is one scan under way. Files on disk are scanned at once, each by a
+// scanner of its own.
 type scanner struct {
 	ctx      context.Context
 	limits   Limits
 	formats  []Format
+	digest   bool
 	report   *Report
 	unpacked int64 // by the file on disk that is being scanned
 	// claims are files that a model in the same folder reads as plain
@@ -39,16 +44,55 @@ func (s *scanner) path(root string, progress func(string, int, int)) error {
 			return err
 		}
 	}
-	for i, p := range paths {
-		if progress != nil {
-			progress(p, i, len(paths))
-		}
-		if err := s.open(p, p == root); err != nil {
-			return err
-		}
+	if err := s.each(paths, root, progress); err != nil {
+		return err
 	}
 	s.settleClaims()
 	return nil
+}
+
+// each scans the files, as many at once as there are processors, and reports
+// them in their order.
+func (s *scanner) each(paths []string, root string, progress func(string, int, int)) error {
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		next  int
+		first error
+		found = make([][]*File, len(paths))
+	)
+	take := func() (i int, ok bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if first != nil || next == len(paths) {
+			return 0, false
+		}
+		if progress != nil {
+			progress(paths[next], next, len(paths))
+		}
+		next++
+		return next - 1, true
+	}
+	for range min(runtime.GOMAXPROCS(0), len(paths)) {
+		wg.Go(func() {
+			for i, ok := take(); ok; i, ok = take() {
+				one := &scanner{ctx: s.ctx, limits: s.limits, formats: s.formats, digest: s.digest, report: &Report{}, claims: map[string]string{}}
+				err := one.open(paths[i], paths[i] == root)
+				mu.Lock()
+				if first == nil {
+					first = err
+				}
+				found[i] = one.report.Files
+				maps.Copy(s.claims, one.claims)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	for _, files := range found {
+		s.report.Files = append(s.report.Files, files...)
+	}
+	return first
 }
 
 // files lists what is beneath a folder in the order of names.
@@ -113,7 +157,7 @@ func (s *scanner) file(src *source) error {
 	s.ctx, s.unpacked = ctx, 0
 	f := s.examine(src)
 	s.ctx = outer
-	if src.disk != "" && outer.Err() == nil {
+	if s.digest && outer.Err() == nil {
 		h := sha256.New()
 		if _, err := io.Copy(h, io.NewSectionReader(src.r, 0, src.size)); err != nil {
 			f.unread("file/unreadable", 0, fmt.Errorf("read to the end: %w", err))
