@@ -280,8 +280,9 @@ func (s *Server) judge(ctx context.Context, a *registry.Admission, v *registry.V
 		until, err = s.registry.Still(a, v)
 	}
 	if err != nil {
-		if cause := errors.Unwrap(errors.Unwrap(err)); cause != nil { // of weights: more than callers are told
-			s.opt.Logger.Warn("weights cannot be read", "digest", string(v.Digest), "error", cause.Error())
+		var refusal *registry.Refusal
+		if errors.As(err, &refusal) && refusal.Requirement == "weights" { // there is more than callers are told
+			s.opt.Logger.Warn("weights cannot be read", "digest", string(v.Digest), "error", fmt.Sprint(errors.Unwrap(refusal.Cause)))
 		}
 		return nil, verdict{refused: clip(err.Error()), lost: lost}
 	}
