@@ -77,6 +77,9 @@ token is made with --account, for the calls of this model only.`,
 			if name == "" {
 				return errors.New("--name is missing: say what the model is called")
 			}
+			if st, err := os.Stat(args[0]); err == nil && st.IsDir() {
+				return fmt.Errorf("%s is a folder, and a version is one ONNX file: name that", args[0])
+			}
 			in := map[string]any{"file": filepath.Base(args[0])}
 			for key, files := range map[string][]string{"signatures": signatures, "attestations": attestations} {
 				texts := []string{}
