@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -33,10 +34,23 @@ func (f fileShelf) load() ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, maxKeyset))
 }
 
-func (f fileShelf) save(text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(string(f)), 0o700); err != nil {
-		return err
+// alone locks the folder, for the file is replaced.
+func (f fileShelf) alone() (io.Closer, error) {
+	dir := filepath.Dir(string(f))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
 	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(d); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (f fileShelf) save(text []byte) error {
 	return writeBeside(string(f), func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err

@@ -3,6 +3,7 @@ package seal
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"time"
@@ -38,6 +39,9 @@ func (k keyringShelf) save(text []byte) error {
 	_, err := patiently(func() (string, error) { return "", keyring.Set(k.service, k.name, string(text)) })
 	return err
 }
+
+// alone does nothing: a keyring has no lock that programs could take.
+func (k keyringShelf) alone() (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // patience is how long a keyring may wait for a person who unlocks it. There is no
 // way to break off a question to it: one that has no answer goes on waiting alone.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -20,6 +21,9 @@ type shelf interface {
 	load() ([]byte, error)
 	// save replaces it as a whole.
 	save(text []byte) error
+	// alone keeps others from changing it until it is closed: of two who add a key at
+	// once, one would lose his, and what was sealed under it.
+	alone() (io.Closer, error)
 }
 
 // keysetKey is a keyset used as a key-encryption key: the primary key wraps, every
@@ -97,6 +101,11 @@ func writeKeyset(s shelf, m *keyset.Manager) error {
 
 // makeKeyset puts a keyset with one key on a shelf that has none.
 func makeKeyset(s shelf) error {
+	held, err := s.alone()
+	if err != nil {
+		return err
+	}
+	defer held.Close()
 	switch _, err := s.load(); {
 	case err == nil:
 		return errors.New("there is a key already: 'redoubt seal key rotate' adds another to it")
@@ -165,15 +174,25 @@ func withKeyset(text, dir, what string, do func(shelf, *keyset.Handle) error) er
 	if err == nil {
 		err = u.unused()
 	}
-	var h *keyset.Handle
 	if err == nil {
-		h, err = readKeyset(s)
-	}
-	if err == nil {
-		err = do(s, h)
+		err = holding(s, do)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s:%s: %w", what, p.Scheme, strings.TrimSpace(u.rest), err)
 	}
 	return nil
+}
+
+// holding does something with a keyset that nobody else changes meanwhile.
+func holding(s shelf, do func(shelf, *keyset.Handle) error) error {
+	held, err := s.alone()
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	h, err := readKeyset(s)
+	if err != nil {
+		return err
+	}
+	return do(s, h)
 }

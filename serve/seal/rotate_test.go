@@ -228,6 +228,32 @@ func TestTwoRotationsAtOnce(t *testing.T) {
 	}
 }
 
+// Keys that are added at once are all there, or refused: none is lost.
+func TestKeysAddedAtOnce(t *testing.T) {
+	_, text := newKey(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	added := 1
+	for range 8 {
+		wg.Go(func() {
+			for range 5 {
+				err := RotateKey(text, "")
+				mu.Lock()
+				if err == nil {
+					added++
+				} else if !strings.Contains(err.Error(), "under way") {
+					t.Error(err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if ids, err := ListKeys(text, ""); err != nil || len(ids) != added {
+		t.Errorf("%d keys of %d: %v", len(ids), added, err)
+	}
+}
+
 // away is a key whose service can be lost.
 type away struct {
 	Key
