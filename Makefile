@@ -33,7 +33,7 @@ soak: runtime ## the gateway under load for half an hour, with its memory every 
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control supply/scan supply/sign supply/bom watch/audit; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/scan supply/sign supply/bom watch/audit; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x ./$$p || exit 1; done; done
 proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	d=$$(mktemp -d) && GOBIN=$$d go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 && \

@@ -120,6 +120,16 @@ require golang.org/x/mod v0.42.0
 // Tests only (serve): a collector reads what is sent.
 require go.opentelemetry.io/proto/otlp v1.11.0
 
+// Encryption at rest (serve/seal): authenticated encryption, in streams too, and
+// sets of keys.
+require github.com/tink-crypto/tink-go/v2 v2.9.0
+
+// Keys in the keyring of the user's system (serve/seal).
+require github.com/zalando/go-keyring v0.2.8
+
+// Keys in hardware security modules (serve/seal).
+require github.com/miekg/pkcs11 v1.1.2
+
 // Tests only (watch/witness): cosignatures as somebody else reads them.
 require github.com/transparency-dev/formats v0.1.1
 
@@ -149,6 +159,7 @@ require (
 	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/danieljoos/wincred v1.2.3 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/fxamacker/cbor/v2 v2.9.4 // indirect
 	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
@@ -156,6 +167,7 @@ require (
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-viper/mapstructure/v2 v2.5.0 // indirect
 	github.com/go-webauthn/x v0.3.1 // indirect
+	github.com/godbus/dbus/v5 v5.2.2 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.30.0 // indirect

@@ -65,13 +65,28 @@ type operation struct {
 	may         string // the callers' letters, as in TestOperations
 }
 
-// Everyone who is known is "uUaAsSmt": a model_user, an auditor and a
-// security_admin without and, in capitals, with a second factor; a machine that
+// Everyone who is known is "uUaAdDsSmt": a model_user, an auditor, who deploys (a model_developer and, with a second factor, a model_admin) and
+// a security_admin without and, in capitals, with a second factor; a machine that
 // is a security_admin; a token of that administrator for models. Without a second factor,
 // an administrator's session does nothing at all.
 var operations = map[string]operation{
-	"whoami":      {"", "", "uUaASmt"},
-	"list-models": {"", "", "uUaASmt"}, // each sees what he may read
+	"whoami":      {"", "", "uUaAdDSmt"},
+	"list-models": {"", "", "uUaAdDSmt"}, // each sees what he may read
+
+	// There is no registry, which those are told who may read or deploy.
+	"get-model":       {"", "", "dD"},
+	"put-weights":     {"", "", "D"},
+	"push-version":    {"", `{"file":"a","digest":"b","signatures":[]}`, "D"},
+	"promote-version": {"", `{"stage":"dev"}`, "D"},
+	"rollback-model":  {"", "", "D"},
+	"set-alias":       {"", `{"version":"1"}`, "D"},
+	"delete-alias":    {"", "", "D"},
+	"set-canary":      {"", `{"version":"1","share":0.5}`, "D"},
+	"end-canary":      {"", "", "D"},
+	"set-shadow":      {"", `{"version":"1"}`, "D"},
+	"end-shadow":      {"", "", "D"},
+	"delete-version":  {"", "", "D"},
+	"delete-model":    {"", "", "D"},
 
 	"list-accounts":   {"", "", "S"},
 	"create-account":  {"", `{"kind":"service","name":""}`, ""}, // its form is wrong for everyone
@@ -80,8 +95,8 @@ var operations = map[string]operation{
 	"reenrol-account": {"", "", "S"},
 	"remove-account":  {"", "", "S"},
 
-	"list-tokens":  {"", "", "uUaASm"}, // one's own
-	"create-token": {"", `{"name":"t","expires":"2001-01-01T00:00:00Z"}`, "UAS"},
+	"list-tokens":  {"", "", "uUaAdDSm"}, // one's own
+	"create-token": {"", `{"name":"t","expires":"2001-01-01T00:00:00Z"}`, "UADS"},
 	"revoke-token": {"", "", "S"},
 
 	"list-grants":  {"", "", "AS"},
@@ -123,6 +138,8 @@ func TestOperations(t *testing.T) {
 	cookie('U', "user-two", "model_user", true)
 	cookie('a', "auditor", "auditor", false)
 	cookie('A', "auditor-two", "auditor", true)
+	cookie('d', "deployer", "model_developer", false)
+	cookie('D', "deployer-two", "model_admin", true)
 	cookie('s', "administrator", "security_admin", false)
 	boss := cookie('S', "administrator-two", "security_admin", true)
 	robot, err := s.Identity().CreateService(t.Context(), socketUser, "robot", []string{"security_admin"}, nil)
@@ -145,7 +162,7 @@ func TestOperations(t *testing.T) {
 	}
 	asked := 0
 	for path, methods := range doc.Paths {
-		path = strings.NewReplacer("{id}", "nothing", "{grant}", "nothing", "{model}", "nothing", "{entry}", "1").Replace(path)
+		path = strings.NewReplacer("{id}", "nothing", "{grant}", "nothing", "{model}", "nothing", "{version}", "nothing", "{alias}", "nothing", "{digest}", "nothing", "{entry}", "1").Replace(path)
 		for method, described := range methods {
 			op, known := operations[described.OperationID]
 			if !known {

@@ -79,6 +79,14 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
+	for key, source := range c.secrets() {
+		if strings.HasPrefix(source, "kms:") && len(c.Seal.Keys) == 0 {
+			return fmt.Errorf("%s: it is sealed, and seal.keys names no key", key)
+		}
+	}
+	if c.Seal.Remember < 0 {
+		return errors.New("seal.remember: a time cannot be negative")
+	}
 	for key, text := range map[string]string{"limits.principal": c.Limits.Principal, "limits.address": c.Limits.Address, "limits.everyone": c.Limits.Everyone} {
 		if _, err := parseLimits(text); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
@@ -99,7 +107,10 @@ func (c *Config) Check() error {
 	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 {
 		return errors.New("limits.concurrent, limits.concurrent_each: a bound cannot be negative")
 	}
-	if len(c.Models) == 0 {
+	if err := c.Registry.check(); err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	if len(c.Models) == 0 && !c.Registry.open() {
 		return errors.New("models: none is named: give each a name and a path or an upstream")
 	}
 	names := map[string]bool{}
@@ -109,6 +120,9 @@ func (c *Config) Check() error {
 			return fmt.Errorf("models[%d]: the name %q is empty or taken", i, m.Name)
 		}
 		names[m.Name] = true
+		if m.Registry && !c.Registry.open() {
+			return fmt.Errorf("model %s: it is pushed, and registry names no keys or roots", m.Name)
+		}
 		if err := m.check(); err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
@@ -125,8 +139,11 @@ func (c *Config) Local() bool {
 			}
 		}
 	}
-	return false
+	return c.Registry.open()
 }
+
+// Pushed reports whether models may be pushed, beside those that are named.
+func (c *Config) Pushed() bool { return c.Registry.open() }
 
 // Names are those of the models.
 func (c *Config) Names() []string {
@@ -168,7 +185,7 @@ func (c *Config) defaults() {
 		to    *time.Duration
 		value time.Duration
 	}{
-		{&c.Grace, 30 * time.Second}, {&c.Audit.Every, time.Minute}, {&c.Policy.StepUp, 5 * time.Minute},
+		{&c.Grace, 30 * time.Second}, {&c.Registry.Verify, time.Hour}, {&c.Audit.Every, time.Minute}, {&c.Policy.StepUp, 5 * time.Minute},
 		{&c.Limits.HeaderTime, 10 * time.Second}, {&c.Limits.BodyTime, 30 * time.Second}, {&c.Limits.AnswerTime, 30 * time.Second},
 	} {
 		if *t.to == 0 {
@@ -186,20 +203,27 @@ func (c *Config) defaults() {
 	}
 	for i := range c.Models {
 		m := &c.Models[i]
-		if m.MaxBody == 0 {
-			m.MaxBody = 10 << 20
-		}
-		if m.Timeout == 0 {
-			m.Timeout = 30 * time.Second
-		}
-		if m.Versions == nil {
+		m.defaults()
+		if m.Versions == nil && !m.Registry {
 			m.Versions = []Version{{Version: "1", Path: m.Path, Upstream: m.Upstream}}
 		}
 	}
 }
 
+func (m *Model) defaults() {
+	if m.MaxBody == 0 {
+		m.MaxBody = 10 << 20
+	}
+	if m.Timeout == 0 {
+		m.Timeout = modelTime
+	}
+}
+
 // check reports what cannot be meant of a model, before any file is opened.
 func (m *Model) check() error {
+	if m.Registry && (m.Path != "" || m.Upstream != "" || m.Versions != nil) {
+		return errors.New("its versions come from the registry, and path, upstream or versions stand beside that")
+	}
 	if len(m.Versions) > 0 && (m.Path != "" || m.Upstream != "") && (m.Versions[0].Path != m.Path || m.Versions[0].Upstream != m.Upstream) {
 		return errors.New("path and upstream stand beside versions: write them in one of those")
 	}

@@ -15,9 +15,11 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
 	// Store is where accounts and policies are kept: "sqlite:PATH", or a secret
-	// (env:NAME, file:PATH) that holds a postgres:// address; a file in Data by
+	// (env:NAME, file:PATH, kms:FILE.sealed) that holds a postgres:// address; a file in Data by
 	// default.
 	Store string `yaml:"store"`
+	// Seal says under which keys models and secrets of kms: are sealed.
+	Seal Seal `yaml:"seal"`
 	// Key seals secrets in the store: a secret of 64 hexadecimal digits, which
 	// nodes that share a store share. By default it is made in Data.
 	Key      string   `yaml:"key"`
@@ -32,12 +34,26 @@ type Config struct {
 	// calls under way may take after that; 30s by default.
 	Drain time.Duration `yaml:"drain"`
 	Grace time.Duration `yaml:"grace"`
+	// Registry says what the versions of models that are pushed must show.
+	Registry Registry `yaml:"registry"`
 	// Models are what is served.
 	Models []Model `yaml:"models"`
 
 	origin string         // that follows from the address of REST, which a flag may change
 	dir    string         // of the file, for relative paths
 	lines  map[string]int // of the file, by the paths of values
+}
+
+// Seal says under which keys things lie on disks.
+type Seal struct {
+	// Keys are URIs of key-encryption keys: the first seals, and the others are
+	// still read.
+	Keys []string `yaml:"keys"`
+	// Tenant is whose things they are: what was sealed for another is refused.
+	Tenant string `yaml:"tenant"`
+	// Remember is how long a data key is used after its key service was asked; 5m by
+	// default. If the service is lost for longer, what is sealed does not open.
+	Remember time.Duration `yaml:"remember"`
 }
 
 // Listen holds the addresses; "off" closes one.
@@ -217,9 +233,30 @@ type Tracing struct {
 	CA    string `yaml:"ca"`
 }
 
+// Registry says what a version of a model that is pushed must show to be routed to.
+// There is a registry where it names keys or roots.
+type Registry struct {
+	// Keys are PEM files of public keys, any of which may have signed a model.
+	Keys []string `yaml:"keys"`
+	// Roots is a PEM file of authorities whose certificates may have signed, and
+	// Names who of those; everybody by default.
+	Roots string   `yaml:"roots"`
+	Names []string `yaml:"names"`
+	// Attesters are PEM files of public keys, any of which may have signed
+	// attestations; those who may sign models by default.
+	Attesters []string `yaml:"attesters"`
+	// Require lists the attestations that are asked for: scan, lineage, assessment,
+	// or gates such as robust_accuracy[linf@0.3]>=0.5.
+	Require []string `yaml:"require"`
+	// Verify is how often everything is verified anew; 1h by default.
+	Verify time.Duration `yaml:"verify"`
+}
+
 // Model is one served model.
 type Model struct {
 	Name string `yaml:"name"`
+	// Registry has the versions come from the registry: they are pushed.
+	Registry bool `yaml:"registry"`
 	// Path is an ONNX file of the version "1". Versions hold several; the first is
 	// the default.
 	Path     string    `yaml:"path"`

@@ -90,14 +90,16 @@ func (c *Config) Try(ctx context.Context, rt *ort.Runtime) error {
 	}
 	p := &plan{cfg: c}
 	defer p.drop()
-	models, err := (&Server{opt: Options{Runtime: rt}}).openModels(ctx, p)
-	if err != nil {
+	if err := (&Server{opt: Options{Runtime: rt}}).openModels(ctx, p); err != nil {
+		return err
+	}
+	if _, _, err := c.admission(); err != nil {
 		return err
 	}
 	terms, err := c.terms()
 	if err != nil {
 		return err
 	}
-	_, err = gateway.NewOffer(ctx, terms, models)
+	_, err = gateway.NewOffer(ctx, terms, p.configured)
 	return err
 }

@@ -30,30 +30,32 @@ func (e engines) without(others engines) []gateway.Engine {
 	return gone
 }
 
-// openModels makes the models of a plan, and opens those engines that the server
-// does not have yet.
-func (s *Server) openModels(ctx context.Context, p *plan) ([]*gateway.Model, error) {
-	p.engines, p.reopened = engines{}, map[string]bool{}
-	var models []*gateway.Model
+// openModels makes the models of a plan that the configuration names, and opens
+// those engines that the server does not have yet.
+func (s *Server) openModels(ctx context.Context, p *plan) error {
+	p.own, p.reopened = engines{}, map[string]bool{}
 	for i := range p.cfg.Models {
 		m := &p.cfg.Models[i]
 		g, err := p.cfg.model(m)
 		if err != nil {
-			return nil, fmt.Errorf("model %s: %w", m.Name, err)
+			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 		if err := s.fits(m); err != nil {
-			return nil, fmt.Errorf("model %s: %w", m.Name, err)
+			return fmt.Errorf("model %s: %w", m.Name, err)
+		}
+		if m.Registry {
+			continue
 		}
 		for _, v := range m.Versions {
 			version, err := s.openVersion(ctx, p, m, v)
 			if err != nil {
-				return nil, fmt.Errorf("model %s, version %s: %w", m.Name, v.Version, err)
+				return fmt.Errorf("model %s, version %s: %w", m.Name, v.Version, err)
 			}
 			g.Versions = append(g.Versions, version)
 		}
-		models = append(models, g)
+		p.configured = append(p.configured, g)
 	}
-	return models, nil
+	return nil
 }
 
 // fits reports a body that the gRPC listener, whose bound is set when it opens,
@@ -86,7 +88,7 @@ func (s *Server) openVersion(ctx context.Context, p *plan, m *Model, v Version) 
 		p.opened = append(p.opened, out.Engine)
 		p.reopened[m.Name] = true
 	}
-	p.engines[key] = out.Engine
+	p.own[key] = out.Engine
 	return out, nil
 }
 
@@ -100,13 +102,18 @@ func (s *Server) localEngine(ctx context.Context, path string, m *Model, v Versi
 	if *digest, err = redoubt.DigestFile(path); err != nil {
 		return "", nil, err
 	}
-	cfg := engine.LocalConfig{
-		Name: m.Name, Version: v.Version, Threads: m.Threads, Concurrency: m.Concurrency,
-		MaxBatch: m.MaxBatch, Delay: m.BatchDelay, Queue: m.Queue, Memory: m.Memory,
-	}
+	cfg := m.local(v.Version)
 	return fmt.Sprintf("local %s %s %+v", path, *digest, cfg), func() (gateway.Engine, error) {
 		return engine.Open(ctx, s.opt.Runtime, path, cfg)
 	}, nil
+}
+
+// local is how a version is run in this process.
+func (m *Model) local(version string) engine.LocalConfig {
+	return engine.LocalConfig{
+		Name: m.Name, Version: version, Threads: m.Threads, Concurrency: m.Concurrency,
+		MaxBatch: m.MaxBatch, Delay: m.BatchDelay, Queue: m.Queue, Memory: m.Memory,
+	}
 }
 
 // upstreamEngine asks another server. It is the same as long as the address, the

@@ -67,16 +67,20 @@ func (s *Server) Reload(ctx context.Context, read func() (*Config, error)) error
 // plan is a configuration with everything opened that it needs.
 type plan struct {
 	before, cfg *Config
-	engines     engines
+	configured  []*gateway.Model // those of the configuration
+	engines     engines          // all, and of those the ones of configured models
+	own         engines
 	opened      []gateway.Engine // those that the server did not have
 	reopened    map[string]bool  // the models that they are of
 	offer       *gateway.Offer
 	security    *security
+	pushed      pushed
+	fresh       bool // whether what was pushed is verified anew
 }
 
 // prepare does whatever can fail, and changes nothing.
 func (s *Server) prepare(ctx context.Context, cfg *Config) (p *plan, err error) {
-	p = &plan{before: s.current.Load(), cfg: cfg}
+	p = &plan{before: s.current.Load(), cfg: cfg, fresh: true}
 	if err := s.alterable(cfg); err != nil {
 		return nil, err
 	}
@@ -87,9 +91,9 @@ func (s *Server) prepare(ctx context.Context, cfg *Config) (p *plan, err error) 
 	if p.security, err = s.secure(cfg); err != nil {
 		return nil, err
 	}
-	models, err := s.openModels(ctx, p)
+	err = s.openModels(ctx, p)
 	if err == nil {
-		p.offer, err = gateway.NewOffer(ctx, terms, models)
+		err = s.complete(ctx, p, terms)
 	}
 	if err != nil {
 		p.drop()
@@ -113,11 +117,17 @@ func (s *Server) apply(ctx context.Context, p *plan, e redoubt.Event) error {
 	}
 	s.security.Store(p.security)
 	s.current.Store(p.cfg)
+	s.put(p)
+	return nil
+}
+
+// put offers what the plan has.
+func (s *Server) put(p *plan) {
 	idle := s.gateway.Offer(p.offer)
 	gone := s.engines.without(p.engines)
-	s.engines = p.engines
+	s.engines, s.own, s.configured = p.engines, p.own, p.configured
 	s.retire(idle, gone)
-	return nil
+	s.settle(p)
 }
 
 // retire closes engines that are offered no more when no call can use them any
@@ -151,6 +161,8 @@ func (s *Server) alterable(next *Config) error {
 		{"listen", s.cfg.Listen, next.Listen},
 		{"store", s.cfg.Store, next.Store},
 		{"key", s.cfg.Key, next.Key},
+		{"seal", s.cfg.Seal, next.Seal},
+		{"registry (whether there is one)", s.cfg.Registry.open(), next.Registry.open()},
 		{"identity", s.cfg.Identity, next.Identity},
 		{"tls.acme", s.cfg.TLS.ACME, next.TLS.ACME},
 		{"tracing", s.cfg.Tracing, next.Tracing},

@@ -1,25 +1,36 @@
 package serve
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/redoubt-ml/redoubt/ml/remote"
+	"github.com/redoubt-ml/redoubt/serve/seal"
 )
 
-// secret reads a secret of the configuration: env:NAME or file:PATH. An empty
-// one is empty.
+// secret reads a secret of the configuration: env:NAME, file:PATH, or kms:PATH of a
+// sealed file. An empty one is empty.
 func (c *Config) secret(key, source string) (string, error) {
 	if source == "" {
 		return "", nil
+	}
+	if file, ok := strings.CutPrefix(source, "kms:"); ok {
+		s, err := c.sealedSecret(c.path(file))
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", key, err)
+		}
+		return s, nil
 	}
 	if file, ok := strings.CutPrefix(source, "file:"); ok {
 		source = "file:" + c.path(file)
@@ -29,6 +40,49 @@ func (c *Config) secret(key, source string) (string, error) {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
 	return s, nil
+}
+
+// sealer seals and opens under the configured keys.
+func (c *Config) sealer() (*seal.Sealer, error) {
+	s := &seal.Sealer{Life: c.Seal.Remember}
+	for i, text := range c.Seal.Keys {
+		k, err := seal.OpenKey(text, c.dir)
+		if err != nil {
+			return nil, fmt.Errorf("seal.keys[%d]: %w", i, err)
+		}
+		s.Keys = append(s.Keys, k)
+	}
+	return s, nil
+}
+
+const (
+	unsealTime = 30 * time.Second // that a key service has at a start
+	maxSecret  = 64 << 10         // bytes
+)
+
+// sealedSecret opens a secret that was sealed with the purpose "secret", for the
+// tenant, under its file's name.
+func (c *Config) sealedSecret(path string) (string, error) {
+	s, err := c.sealer()
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), unsealTime)
+	defer cancel()
+	f, err := s.OpenFile(ctx, path, seal.Place{Purpose: "secret", Tenant: c.Seal.Tenant, Name: seal.NameOf(path)})
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	switch text := strings.TrimSpace(string(b)); {
+	case err != nil:
+		return "", err
+	case text == "" || len(b) > maxSecret:
+		return "", fmt.Errorf("%s is empty, or larger than %d bytes", path, maxSecret)
+	default:
+		return text, nil
+	}
 }
 
 // secrets are the sources of all secrets that are named, by key.
@@ -50,10 +104,10 @@ func (c *Config) secrets() map[string]string {
 // does not repeat it.
 func checkSource(source string) error {
 	kind, at, _ := strings.Cut(source, ":")
-	if source == "" || at != "" && (kind == "env" || kind == "file") {
+	if source == "" || at != "" && (kind == "env" || kind == "file" || kind == "kms") {
 		return nil
 	}
-	return errors.New("a secret is written as env:NAME or file:PATH, which say where it is: what stands there now may be read by others")
+	return errors.New("a secret is written as env:NAME, file:PATH or kms:FILE.sealed, which say where it is: what stands there now may be read by others")
 }
 
 const keySize = 32

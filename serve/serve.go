@@ -45,6 +45,7 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/serve/policy/admin"
+	"github.com/redoubt-ml/redoubt/serve/registry"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 	"github.com/redoubt-ml/redoubt/watch/witness"
@@ -65,25 +66,30 @@ type Server struct {
 	opt Options
 
 	// What a reload changes.
-	changing sync.Mutex
-	current  atomic.Pointer[Config]
-	security atomic.Pointer[security]
-	engines  engines
-	settled  <-chan struct{} // closed when what was offered before is closed
-	retiring sync.WaitGroup
-	ending   chan struct{}
+	changing   sync.Mutex
+	current    atomic.Pointer[Config]
+	security   atomic.Pointer[security]
+	engines    engines // all, and own those of configured models
+	own        engines
+	configured []*gateway.Model
+	pushed     pushed
+	renewed    chan struct{}   // something was offered
+	settled    <-chan struct{} // closed when what was offered before is closed
+	retiring   sync.WaitGroup
+	ending     chan struct{}
 
 	issuer *autocert.Manager // nil without ACME
 
-	db      *store.DB
-	log     *audit.Log
-	witness *witness.Server // nil where no log of another is watched
-	who     *identity.Service
-	rules   *policy.Engine
-	keeper  *admin.Keeper
-	traces  *sdk.TracerProvider // nil where calls are not traced
-	gateway *gateway.Gateway
-	close   []func() error // in the order of opening
+	db       *store.DB
+	log      *audit.Log
+	witness  *witness.Server // nil where no log of another is watched
+	who      *identity.Service
+	rules    *policy.Engine
+	keeper   *admin.Keeper
+	registry *registry.Registry  // nil where there is none
+	traces   *sdk.TracerProvider // nil where calls are not traced
+	gateway  *gateway.Gateway
+	close    []func() error // in the order of opening
 
 	rest, admin, socket *http.Server
 	rpc                 *grpc.Server
@@ -98,7 +104,7 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), renewed: make(chan struct{}, 1), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
 	s.current.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -108,7 +114,7 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.keepLog, s.openIdentity, s.openPolicy, s.openGateway, s.listen} {
+	for _, step := range []func(context.Context) error{s.openLog, s.openStore, s.keepLog, s.openIdentity, s.openPolicy, s.openRegistry, s.openGateway, s.listen} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -186,11 +192,12 @@ func (s *Server) openGateway(ctx context.Context) error {
 		return err
 	}
 	s.security.Store(p.security)
-	s.engines = p.engines
-	idle := s.gateway.Offer(p.offer)
-	s.settled = idle
+	nothing := make(chan struct{}) // was offered before
+	close(nothing)
+	s.settled = nothing
+	s.put(p)
 	s.later(s.closeEngines)
-	return nil
+	return s.followRegistry(ctx)
 }
 
 // closeEngines closes all there are, after those that were on their way out.
@@ -227,7 +234,7 @@ const (
 
 // server is an HTTP server that is patient with its clients within bounds.
 func (s *Server) server(h http.Handler) *http.Server {
-	l, slowest := s.cfg.Limits, time.Duration(0)
+	l, slowest := s.cfg.Limits, modelTime // of models that are pushed
 	for _, m := range s.cfg.Models {
 		slowest = max(slowest, cmp.Or(m.Timeout, modelTime))
 	}
@@ -264,6 +271,7 @@ func (s *Server) unbroken(next http.Handler) http.Handler {
 func (s *Server) listen(context.Context) error {
 	api := control.New(control.Config{
 		Identity: s.who, Engine: s.rules, Keeper: s.keeper, Gateway: s.gateway, Log: s.log,
+		Registry: s.registry, Refresh: func(ctx context.Context) error { return s.refresh(ctx, false) }, Configured: s.reserved, Limited: s.cfg.Limits.Principal != "" || s.cfg.Limits.Address != "" || s.cfg.Limits.Everyone != "",
 		Origin: s.cfg.Identity.Origin, BodyTime: s.cfg.Limits.BodyTime, Logger: s.opt.Logger, Version: s.opt.Version,
 	})
 	s.rest = s.server(s.routes(api))
@@ -276,7 +284,13 @@ func (s *Server) listen(context.Context) error {
 	s.socket.ConnContext = control.ConnContext
 	s.later(func() error { // closed already after a drain
 		s.rpc.Stop()
-		return errors.Join(s.rest.Close(), s.socket.Close(), s.admin.Close())
+		var failed []error
+		for _, srv := range []*http.Server{s.rest, s.socket, s.admin} {
+			if err := srv.Close(); !errors.Is(err, net.ErrClosed) { // as its listener may be
+				failed = append(failed, err)
+			}
+		}
+		return errors.Join(failed...)
 	})
 	for _, l := range []struct {
 		name, network, address string
@@ -381,7 +395,7 @@ func (s *Server) unready(ctx context.Context) []string {
 	s.gateway.Use(func(models []*gateway.Model) {
 		for _, m := range models {
 			for _, v := range m.Versions {
-				if v.Engine.Ready(ctx) != nil {
+				if v.Refused == "" && v.Engine.Ready(ctx) != nil {
 					reasons = append(reasons, "model "+m.Name+" version "+v.Name+" is not ready")
 				}
 			}

@@ -48,14 +48,14 @@ func newAuthority(t *testing.T, change func(*x509.Certificate)) *authority {
 	if change != nil {
 		change(template)
 	}
-	a.cert, a.key = sign(t, template, nil, nil)
+	a.cert, a.key = certify(t, template, nil, nil)
 	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func sign(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+func certify(t *testing.T, template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -86,7 +86,7 @@ func (a *authority) issue(name string, change func(*x509.Certificate)) tls.Certi
 	if change != nil {
 		change(template)
 	}
-	cert, key := sign(a.t, template, a.cert, a.key)
+	cert, key := certify(a.t, template, a.cert, a.key)
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -49,11 +50,6 @@ func (c *client) do(ctx context.Context, method, path string, in, out any) error
 // replace is do for what has versions: match names the one that is replaced, and
 // the tag of the one that the answer is about is returned.
 func (c *client) replace(ctx context.Context, method, path, match string, in, out any) (tag string, err error) {
-	transport, base, err := c.connect()
-	if err != nil {
-		return "", err
-	}
-	defer transport.CloseIdleConnections()
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -62,40 +58,87 @@ func (c *client) replace(ctx context.Context, method, path, match string, in, ou
 		}
 		body = bytes.NewReader(b)
 	}
-	r, err := http.NewRequestWithContext(ctx, method, base+"/api/v1"+path, body)
-	if err != nil {
-		return "", err
-	}
-	r.Header.Set("Content-Type", "application/json")
+	headers := http.Header{"Content-Type": {"application/json"}}
 	if match != "" {
-		r.Header.Set("If-Match", match)
+		headers.Set("If-Match", match)
 	}
-	if c.token != "" {
-		secret, err := remote.Secret(c.token)
-		if err != nil {
-			return "", fmt.Errorf("--token: %w", err)
-		}
-		r.Header.Set("Authorization", "Bearer "+secret)
-	}
-	answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(r)
-	if err != nil {
-		return "", c.unreachable(err)
-	}
-	defer answer.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return "", fmt.Errorf("read the server's answer: %w", err)
-	}
-	if answer.StatusCode >= 300 {
-		return "", refused(answer.StatusCode, b)
-	}
-	if out == nil {
-		return answer.Header.Get("ETag"), nil
+	answer, b, err := c.send(ctx, method, path, headers, body, time.Minute)
+	if err != nil || out == nil {
+		return answer.Get("ETag"), err
 	}
 	if err := json.Unmarshal(b, out); err != nil {
 		return "", fmt.Errorf("read the server's answer: %w", err)
 	}
-	return answer.Header.Get("ETag"), nil
+	return answer.Get("ETag"), nil
+}
+
+// uploadTime bounds how long a file may take on its way.
+const uploadTime = 30 * time.Minute
+
+// upload sends a file as it is.
+func (c *client) upload(ctx context.Context, path, file string, bar *progress) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	defer bar.clear()
+	r := &told{r: f, tell: bar.bytes("push " + filepath.Base(file)), total: st.Size()}
+	_, _, err = c.send(ctx, http.MethodPut, path, http.Header{"Content-Type": {"application/octet-stream"}}, r, uploadTime)
+	return err
+}
+
+// told tells how much was read.
+type told struct {
+	r           io.Reader
+	tell        func(done, total int64)
+	done, total int64
+}
+
+func (t *told) Read(b []byte) (int, error) {
+	n, err := t.r.Read(b)
+	t.done += int64(n)
+	t.tell(t.done, t.total)
+	return n, err
+}
+
+// send sends a request and returns the headers and the body of an answer that is no
+// refusal.
+func (c *client) send(ctx context.Context, method, path string, headers http.Header, body io.Reader, patience time.Duration) (http.Header, []byte, error) {
+	transport, base, err := c.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer transport.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(ctx, method, base+"/api/v1"+path, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Header = headers
+	if c.token != "" {
+		secret, err := remote.Secret(c.token)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--token: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+secret)
+	}
+	answer, err := (&http.Client{Transport: transport, Timeout: patience}).Do(r)
+	if err != nil {
+		return nil, nil, c.unreachable(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	if answer.StatusCode >= 300 {
+		return nil, nil, refused(answer.StatusCode, b)
+	}
+	return answer.Header, b, nil
 }
 
 // connect is the way to the server and the beginning of its addresses.

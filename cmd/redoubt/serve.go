@@ -96,7 +96,7 @@ func (f *serveFlags) config(path string) (*serve.Config, error) {
 			*set.to = set.value
 		}
 	}
-	if len(cfg.Models) == 0 {
+	if len(cfg.Models) == 0 && path == "" {
 		return nil, errors.New("no model to serve: give --model FILE.onnx, or --config FILE")
 	}
 	return cfg, cfg.Check()
@@ -157,7 +157,11 @@ func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) e
 		return err
 	}
 	w := os.Stderr
-	fmt.Fprintf(w, "serving %s\n", strings.Join(cfg.Names(), ", "))
+	names := cfg.Names()
+	if cfg.Pushed() {
+		names = append(names, "what is pushed")
+	}
+	fmt.Fprintf(w, "serving %s\n", strings.Join(names, ", "))
 	if at := s.Address("rest"); at != "" {
 		fmt.Fprintf(w, "  REST         https://%s/v2\n", at)
 	}

@@ -31,6 +31,7 @@ import (
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/serve/policy/admin"
+	"github.com/redoubt-ml/redoubt/serve/registry"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
@@ -42,6 +43,13 @@ type Config struct {
 	Keeper   *admin.Keeper
 	Gateway  *gateway.Gateway
 	Log      *audit.Log
+	// Registry keeps pushed models; nil where there are none. Refresh has its changes
+	// hold, and Configured tells names that are not for it. Limited says that callers
+	// are limited whatever the model.
+	Registry   *registry.Registry
+	Refresh    func(ctx context.Context) error
+	Configured func(name string) bool
+	Limited    bool
 	// Origin is where browsers find the pages, such as https://models.example.
 	Origin string
 	// BodyTime bounds how long a client takes to send a body; 0 means 5 seconds.
@@ -63,6 +71,7 @@ var operations = []func(*API){
 	(*API).accounts,
 	(*API).tokens,
 	(*API).models,
+	(*API).registered,
 	(*API).grants,
 	(*API).policies,
 	(*API).reviews,
@@ -107,7 +116,11 @@ func (a *API) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := gateway.Secure(w, r)
 		r = r.WithContext(ctx)
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		most := int64(maxBody)
+		if uploads(r) {
+			most = registry.MaxWeights
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most)
 		if err := a.reaches(w, r); err != nil {
 			a.fail(w, r, err)
 			return
@@ -122,7 +135,9 @@ func (a *API) Handler() http.Handler {
 			a.fail(w, r, a.problem(ctx, err))
 			return
 		}
-		a.mux.ServeHTTP(w, r.WithContext(context.WithValue(ctx, callerKey{}, caller{who, c.From, path(c)})))
+		ctx = context.WithValue(ctx, callerKey{}, caller{who, c.From, path(c)})
+		ctx = context.WithValue(ctx, uploadKey{}, upload{r.Body, http.NewResponseController(w)})
+		a.mux.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 

@@ -49,7 +49,7 @@ func (a *API) models() {
 func statusOf(ctx context.Context, m *gateway.Model) modelStatus {
 	s := modelStatus{Model: &m.Model}
 	for _, v := range m.Versions {
-		s.Versions = append(s.Versions, versionStatus{v.Name, string(v.Digest), v.Engine.Ready(ctx) == nil})
+		s.Versions = append(s.Versions, versionStatus{v.Name, string(v.Digest), v.Refused == "" && v.Engine.Ready(ctx) == nil})
 	}
 	return s
 }

@@ -240,6 +240,7 @@ var Guards = []*Guard{
 	normalise,
 	detect,
 	disclose,
+	shadow,
 }
 
 // wrap puts those guards around next that are wanted.

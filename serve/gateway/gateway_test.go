@@ -198,7 +198,9 @@ func build(t *testing.T, cfg gateway.Config, models ...*gateway.Model) *house {
 func buildOn(t *testing.T, terms gateway.Terms, cfg gateway.Config, models ...*gateway.Model) *house {
 	t.Helper()
 	h := &house{diary: &diary{}}
-	cfg.Identity = everybody
+	if cfg.Identity == nil {
+		cfg.Identity = everybody
+	}
 	if cfg.Policy == nil {
 		cfg.Policy = roles{}
 	}

@@ -27,7 +27,7 @@ func TestGuardsInOrder(t *testing.T) {
 			t.Errorf("%s does not say what it does", g.Name)
 		}
 	}
-	want := []string{"record", "authenticate", "permit", "limit", "decode", "schema", "content", "normalise", "detect", "disclose"}
+	want := []string{"record", "authenticate", "permit", "limit", "decode", "schema", "content", "normalise", "detect", "disclose", "shadow"}
 	if !slices.Equal(names, want) {
 		t.Errorf("the order is %v, want %v", names, want)
 	}

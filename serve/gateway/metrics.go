@@ -15,6 +15,7 @@ type Metrics struct {
 	underWay   prometheus.Gauge
 	suspected  *prometheus.CounterVec // by model and detector
 	unrecorded prometheus.Counter
+	shadows    *prometheus.CounterVec // by model and outcome
 }
 
 // NewMetrics makes the metrics and registers them, if there is a registry:
@@ -23,6 +24,7 @@ type Metrics struct {
 //	redoubt_gateway_requests_under_way
 //	redoubt_gateway_suspected_total{model,detector}
 //	redoubt_gateway_unrecorded_total
+//	redoubt_gateway_shadow_total{model,outcome}
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -32,9 +34,10 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		underWay:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "redoubt_gateway_requests_under_way", Help: "Calls that are being answered."}),
 		suspected:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "redoubt_gateway_suspected_total", Help: "Requests that a detector suspected, or failed on."}, []string{"model", "detector"}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{Name: "redoubt_gateway_unrecorded_total", Help: "Calls refused because the log could not be written."}),
+		shadows:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "redoubt_gateway_shadow_total", Help: "Answers of shadows, by how they compare: agreed, differed, failed, skipped."}, []string{"model", "outcome"}),
 	}
 	if r != nil {
-		r.MustRegister(m.seconds, m.underWay, m.suspected, m.unrecorded)
+		r.MustRegister(m.seconds, m.underWay, m.suspected, m.unrecorded, m.shadows)
 	}
 	return m
 }

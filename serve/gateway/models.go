@@ -31,6 +31,22 @@ type Model struct {
 	policy.Model
 	Versions []Version // the first is the default
 	Settings Settings
+	// NoDefault has calls that name no version refused, for none is the default.
+	NoDefault bool
+	// Aliases are further names of versions.
+	Aliases map[string]string
+	// Canary answers a share of the calls that name no version, in the place of the
+	// default. Whoever is among that share stays so.
+	Canary Canary
+	// Shadow is a version that has the same calls as the default and is not heard:
+	// where it answers otherwise is counted. "" for none.
+	Shadow string
+}
+
+// Canary is a version with its share of the calls, from 0 to 1.
+type Canary struct {
+	Version string
+	Share   float64
 }
 
 // Version is one of a model's versions.
@@ -39,6 +55,10 @@ type Version struct {
 	Engine Engine
 	// Digest is that of the file, if it is here.
 	Digest redoubt.Digest
+	// Refused says why the version may not be routed to; it then has no engine, and
+	// calls are told. Until ends the time in which it may, if that is not zero.
+	Refused string
+	Until   time.Time
 }
 
 // Settings are what the guards ask of a model's callers. The zero value asks
@@ -99,7 +119,31 @@ type Served struct {
 	Engine   Engine
 	Digest   redoubt.Digest
 	Metadata *oip.Metadata // with the model's name and all its versions
+
+	refused string
+	until   time.Time
 }
+
+// refusal is why the version may not be routed to now, "" if it may.
+func (s *Served) refusal() string {
+	if s.refused == "" && !s.until.IsZero() && !time.Now().Before(s.until) {
+		return "what it was admitted by has expired"
+	}
+	return s.refused
+}
+
+// absent is the engine of a version that is not routed to: no call reaches it.
+type absent struct{}
+
+func (absent) Metadata(context.Context) (*oip.Metadata, error) { return nil, errAbsent }
+
+func (absent) Infer(context.Context, *oip.Request) (*oip.Response, error) { return nil, errAbsent }
+
+func (absent) Ready(context.Context) error { return errAbsent }
+
+func (absent) Close() error { return nil }
+
+var errAbsent = oip.Errorf(oip.Unavailable, "the version is not routed to")
 
 // versions makes what calls find, by version; "" is the default.
 func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
@@ -111,10 +155,17 @@ func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 		if !nameable(v.Name) || out[v.Name] != nil {
 			return nil, fmt.Errorf("version %q is taken, or not made of letters, digits, '.', '_' and '-'", v.Name)
 		}
+		out[v.Name] = &Served{Model: m, Version: v.Name, Engine: v.Engine, Digest: v.Digest, refused: v.Refused, until: v.Until}
+		if v.Refused != "" {
+			out[v.Name].Engine, out[v.Name].Metadata = absent{}, &oip.Metadata{Name: m.Name}
+			continue
+		}
 		names = append(names, v.Name)
-		out[v.Name] = &Served{Model: m, Version: v.Name, Engine: v.Engine, Digest: v.Digest}
 	}
 	for _, v := range m.Versions {
+		if v.Refused != "" {
+			continue
+		}
 		own, err := v.Engine.Metadata(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("version %s: %w", v.Name, err)
@@ -126,7 +177,17 @@ func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 		mine.Name, mine.Versions = m.Name, names
 		out[v.Name].Metadata = &mine
 	}
-	out[""] = out[m.Versions[0].Name]
+	for alias, to := range m.Aliases {
+		if !nameable(alias) || out[alias] != nil || out[to] == nil {
+			return nil, fmt.Errorf("alias %q is taken, of no version, or not made of letters, digits, '.', '_' and '-'", alias)
+		}
+	}
+	for alias, to := range m.Aliases {
+		out[alias] = out[to]
+	}
+	if out[""] = out[m.Versions[0].Name]; m.NoDefault {
+		out[""] = &Served{Model: m, Engine: absent{}, Metadata: &oip.Metadata{Name: m.Name}, refused: "it has no version in production"}
+	}
 	return out, nil
 }
 

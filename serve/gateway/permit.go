@@ -16,7 +16,7 @@ var permit = &Guard{
 			if c.general {
 				return next(ctx, c)
 			}
-			c.Served = c.offer.find(c.Model, c.Version)
+			c.Served = c.offer.route(c)
 			// Whoever may call every model is told that there is none of the name; others
 			// learn no more than that they may not.
 			var model *policy.Model
@@ -31,6 +31,9 @@ var permit = &Guard{
 			}
 			if c.Served == nil {
 				return nil, unknownModel(c)
+			}
+			if why := c.Served.refusal(); why != "" {
+				return nil, oip.Errorf(oip.Denied, "model '%s', version %s, is not routed to: %s", c.Model, or(c.Served.Version, "none"), why)
 			}
 			return next(ctx, c)
 		}

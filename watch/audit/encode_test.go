@@ -100,6 +100,8 @@ func TestMask(t *testing.T) {
 		"at 1763812345678901234 ns":                                       "at 1763812345678901234 ns",
 		"mail anna.b+c@example.com!":                                      "mail a***@example.com!",
 		"@ at the end@":                                                   "@ at the end@",
+		"robust_accuracy[linf@0.3]>=0.5, l2@1":                            "robust_accuracy[linf@0.3]>=0.5, l2@1",
+		"root@10.0.0.1, a@1.example":                                      "r***@10.0.0.1, a***@1.example",
 		"zoë@example.com":                                                 "z***@example.com",
 		"authorization: BeArEr abcdefgh12345":                             "authorization: BeArEr ***",
 		"Bearer of news":                                                  "Bearer of news",

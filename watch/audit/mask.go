@@ -242,7 +242,7 @@ func maskMail(s string) string {
 		for begin > 0 && local(s[begin-1]) {
 			begin--
 		}
-		if begin < at && at+1 < len(s) && local(s[at+1]) {
+		if begin < at && at+1 < len(s) && local(s[at+1]) && !radius(s[at+1:]) {
 			b.WriteString(s[:begin+1])
 			b.WriteString("***@")
 		} else {
@@ -250,6 +250,19 @@ func maskMail(s string) string {
 		}
 		s = s[at+1:]
 	}
+}
+
+// radius reports whether a number follows, and no domain: a bound of an assessment,
+// such as linf@0.3, is nobody's address.
+func radius(s string) bool {
+	end, dots := 0, 0
+	for end < len(s) && (s[end] >= '0' && s[end] <= '9' || s[end] == '.' && dots == 0) {
+		if s[end] == '.' {
+			dots++
+		}
+		end++
+	}
+	return end > 0 && (end == len(s) || !local(s[end]))
 }
 
 // local reports whether a byte may stand in an address: letters beyond ASCII are
