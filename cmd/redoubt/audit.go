@@ -360,7 +360,6 @@ type exportFlags struct {
 	secretKey, action, actor, resource, request string
 	outcome                                     string
 	from, to                                    string
-	insecure                                    bool
 }
 
 func auditExport() *cobra.Command {

@@ -17,12 +17,23 @@ type key struct {
 	cred virtualwebauthn.Credential
 }
 
+// newCredential has a key whose coordinates both fill their 32 bytes: the library
+// drops zeros before them, one time in 128, and no authenticator does.
+func newCredential() virtualwebauthn.Credential {
+	const whole = 77 // bytes of such a key in COSE
+	for {
+		if c := virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2); len(c.Key.AttestationData()) == whole {
+			return c
+		}
+	}
+}
+
 func newPasskey(a Account, o virtualwebauthn.AuthenticatorOptions) *key {
 	o.UserHandle = []byte(a.ID)
 	return &key{
 		rp:   virtualwebauthn.RelyingParty{ID: "models.example", Name: "Redoubt", Origin: "https://models.example"},
 		auth: virtualwebauthn.NewAuthenticatorWithOptions(o),
-		cred: virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2),
+		cred: newCredential(),
 	}
 }
 
@@ -172,11 +183,11 @@ func TestPasskeysThatAreRefused(t *testing.T) {
 		"the counter back":     func(k *key, _ *json.RawMessage, _ *string, _ *[]byte) { k.cred.Counter = 1 },
 		"another key": func(k *key, _ *json.RawMessage, _ *string, _ *[]byte) {
 			id := k.cred.ID
-			k.cred = virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)
+			k.cred = newCredential()
 			k.cred.ID, k.cred.Counter = id, 100
 		},
 		"an unknown id": func(k *key, _ *json.RawMessage, _ *string, _ *[]byte) {
-			k.cred = virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2)
+			k.cred = newCredential()
 		},
 		"another handle": func(k *key, _ *json.RawMessage, _ *string, _ *[]byte) {
 			k.auth.Options.UserHandle = []byte("user:nobody")

@@ -228,6 +228,9 @@ func OfScan(m *Manifest, document []byte) (*Attestation, error) {
 			return nil, fmt.Errorf("attest scan: %s: verdict %q", f.Path, f.Verdict)
 		}
 		if !m.holds(f.SHA256) {
+			if f.SHA256 == "" {
+				return nil, fmt.Errorf("attest scan: the report does not say which bytes of %s it is about: make it with scan --sha256 --json", f.Path)
+			}
 			return nil, fmt.Errorf("attest scan: %s has SHA-256 %q, which is no file of the model", f.Path, f.SHA256)
 		}
 		delete(left, string(f.SHA256))
