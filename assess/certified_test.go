@@ -12,7 +12,7 @@ import (
 func TestCertificates(t *testing.T) {
 	r := reference{network: "mnist_cnn_pgd_s1.onnx", dataset: "mnist", n: 16}
 	robust := network(t, r)
-	cfg := Config{Eps: []float64{0.1, 0.2}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: time.Second / 2, Workers: 2}
+	cfg := Config{Eps: []float64{0.1}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: 4 * time.Second, Workers: 2}
 	a, err := Run(t.Context(), Local(robust), images(t, r, robust), cfg)
 	if err != nil {
 		t.Fatal(err)
