@@ -158,6 +158,17 @@ func TestManagerRefusesBeforeSpending(t *testing.T) {
 	}
 }
 
+// Values beyond the range count as its ends, and its ends as the steps within.
+// At epsilon 1000 the noise is zero but once in e^400 times.
+func TestManagerClamps(t *testing.T) {
+	grid := dp.Grid(0)
+	r := dp.Range{Low: 0.4, High: 2.6, Grid: &grid}
+	out, err := manager(t, dp.Guarantee{Epsilon: 1000}, dp.AddRemove).PrivateAggregation(dp.Total, []float64{-1e300, 2.6, 1e300, 2.3}, r, 1000)
+	if err != nil || out.Values[0] != 1+2+2+2 {
+		t.Errorf("sum %v, %v; want 7", out.Values, err)
+	}
+}
+
 // An empty table is no special case where the number of values is secret.
 func TestManagerOnNobody(t *testing.T) {
 	m := manager(t, dp.Guarantee{Epsilon: 3}, dp.AddRemove)
