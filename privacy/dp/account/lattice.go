@@ -1,0 +1,236 @@
+package account
+
+import (
+	"math"
+	"slices"
+)
+
+// lattice is a privacy loss whose values are index·h - shift, with the logarithms
+// of their probabilities under P, and the probability of failing outright.
+type lattice struct {
+	h      float64
+	index  []int
+	log    []float64
+	shift  float64
+	failed float64
+}
+
+// ladder is the grid points from lo to hi: all of them near 0, and further out
+// every second, fourth, ..., so that neighbours are never further apart than
+// a 128th of their value. What matters is the distance in proportion.
+func ladder(lo, hi, h float64) []int {
+	const fine = 7
+	step := func(i int) int { return max(1, i>>fine) }
+	var below, above []int
+	at := func(v float64) int { return int(math.Max(-1e15, math.Min(1e15, v))) }
+	first, last := at(math.Floor(lo/h)), at(math.Ceil(hi/h))
+	for i := 0; ; i += step(i) {
+		above = append(above, i)
+		if i >= last {
+			break
+		}
+	}
+	for i := step(0); ; i += step(i) {
+		below = append(below, -i)
+		if -i <= first {
+			break
+		}
+	}
+	slices.Reverse(below)
+	grid := append(below, above...)
+	from, _ := slices.BinarySearch(grid, first+1)
+	to, _ := slices.BinarySearch(grid, last)
+	return grid[max(from-1, 0):min(to+1, len(grid))]
+}
+
+// split divides outcomes of probability p under P and q under Q, whose losses lie
+// between two values, between those two, keeping both probabilities. It spreads
+// exp(-L) without moving its mean, so every profile can only rise: this is how
+// the points of the profile are connected by lines (Doroshenko, Ghazi, Kamath,
+// Kumar and Manurangsi 2022, arXiv 2207.04380), computed without differences of
+// the profile itself.
+func split(p, q, low, high float64) (atLow, atHigh float64) {
+	if low >= high || low > 600 || low < -600 {
+		return 0, p
+	}
+	atHigh = max(0, min(p, (p-q*math.Exp(low))/-math.Expm1(low-high)))
+	return p - atHigh, atHigh
+}
+
+// discretise approximates a loss on the grid of spacing h from above and below.
+func discretise(l loss, h float64) (upper, lower *lattice) {
+	up, down := newBins(), newBins()
+	shift := roundAtoms(l.atoms(), h, up, down)
+	if lo, hi := l.bounds(); lo <= hi {
+		grid := ladder(lo, hi, h)
+		above(l, grid, h, up)
+		below(l, grid, h, shift, down)
+	}
+	return up.lattice(h, 0), down.lattice(h, shift)
+}
+
+// roundAtoms puts atoms on the grid: from above they are split, from below they
+// are rounded down to a grid that is moved down by shift, as moving all by a little
+// costs less than moving one by a whole step.
+func roundAtoms(atoms []atom, h float64, up, down *bins) (shift float64) {
+	var finite []atom
+	for _, a := range atoms {
+		if math.IsInf(a.loss, 1) {
+			up.failed += a.p
+			down.failed += a.p
+			continue
+		}
+		finite = append(finite, a)
+		i := math.Floor(a.loss/h + exactly)
+		low, high := a.p, 0.0
+		if a.loss-i*h > exactly*h {
+			low, high = split(a.p, a.p*math.Exp(-a.loss), i*h, (i+1)*h)
+		}
+		up.add(int(i), low)
+		up.add(int(i)+1, high)
+	}
+	best, shift := math.Inf(1), exactly*h
+	for s := shift; s < h; s *= 2 {
+		cost := 0.0
+		for _, a := range finite {
+			cost += a.p * (a.loss - math.Floor((a.loss+s)/h)*h + s)
+		}
+		if cost < best {
+			best, shift = cost, s
+		}
+	}
+	for _, a := range finite {
+		down.add(int(math.Floor((a.loss+shift)/h)), a.p)
+	}
+	return shift
+}
+
+// exactly is how near to a point of the grid is on it, in steps.
+const exactly = 1e-9
+
+// above discretises the continuous part from above: what lies between two points
+// is split between them, the lower tail goes to the first point, and the upper
+// tail fails.
+func above(l loss, grid []int, h float64, up *bins) {
+	at := func(j int) float64 { return float64(grid[j]) * h }
+	p, _ := l.between(math.Inf(-1), at(0))
+	up.add(grid[0], p)
+	for j := 1; j < len(grid); j++ {
+		p, q := l.between(at(j-1), at(j))
+		low, high := split(p, q, at(j-1), at(j))
+		up.add(grid[j-1], low)
+		up.add(grid[j], high)
+	}
+	p, _ = l.between(at(len(grid)-1), math.Inf(1))
+	up.failed += p
+}
+
+// below discretises it from below: outcomes are merged into cells, which is
+// post-processing, so long that the loss of each cell lies on a point of the grid.
+// In terms of the profile these are tangents that meet above points of the grid.
+func below(l loss, grid []int, h, shift float64, down *bins) {
+	at := func(j int) float64 { return float64(grid[j])*h - shift + exactly*h }
+	start := math.Inf(-1)
+	for j := 0; j < len(grid); j++ {
+		near := float64(0)
+		if j > 0 {
+			near = (at(j) - at(j-1)) / 16 // a cell that would be tiny is not worth it
+		}
+		if at(j) <= start+near {
+			continue
+		}
+		if end, p := cell(l, start, at(j), h); p > 0 {
+			down.add(grid[j], p)
+			start = end
+		}
+	}
+	// What is left has no point above it, and is rounded down.
+	p, q := l.between(start, math.Inf(1))
+	loss := start
+	if m := math.Log(p / q); !math.IsInf(m, 0) && !math.IsNaN(m) {
+		loss = m
+	}
+	if !math.IsInf(loss, 0) {
+		down.add(int(math.Floor((loss+shift)/h)), p)
+	}
+}
+
+// cell finds where the outcomes from start on must end so that they are worth a
+// loss of at least want and hardly more together, and what probability they have;
+// 0 if there are none.
+func cell(l loss, start, want, h float64) (end, p float64) {
+	low, high := want, math.Inf(1)
+	end = want + h
+	if !math.IsInf(start, -1) {
+		end = 2*want - start
+	}
+	for range 50 {
+		p, q := l.between(start, end)
+		m := math.Log(p / q)
+		switch {
+		case math.Abs(m-want) <= exactly*h/2:
+			return end, p
+		case m > want:
+			high = end
+		default: // or nothing is there yet
+			low = end
+		}
+		next := end + 2*(want-m)
+		if !(next > low && next < high) {
+			if next = (low + high) / 2; math.IsInf(high, 1) {
+				next = low + 2*(low-want) + h
+			}
+		}
+		end = next
+	}
+	return 0, 0
+}
+
+// bins gathers probabilities by index.
+type bins struct {
+	index  []int
+	mass   []float64
+	at     map[int]int
+	failed float64
+}
+
+func newBins() *bins { return &bins{at: map[int]int{}} }
+
+func (b *bins) add(i int, p float64) {
+	if p <= 0 {
+		return
+	}
+	k, ok := b.at[i]
+	if !ok {
+		k = len(b.index)
+		b.at[i] = k
+		b.index, b.mass = append(b.index, i), append(b.mass, 0)
+	}
+	b.mass[k] += p
+}
+
+func (b *bins) lattice(h, shift float64) *lattice {
+	logs := make([]float64, len(b.mass))
+	for i, m := range b.mass {
+		logs[i] = math.Log(m)
+	}
+	return &lattice{h, b.index, logs, shift, b.failed}
+}
+
+// pessimistic is a loss as atoms, from above, at a spacing that is fine for its
+// own range: for sums over the loss, not for composition.
+func pessimistic(l loss) []atom {
+	out := l.atoms()
+	if lo, hi := l.bounds(); lo <= hi {
+		h := max(hi, -lo) / (1 << 20)
+		up := newBins()
+		above(l, ladder(lo, hi, h), h, up)
+		for i, m := range up.mass {
+			out = append(out, atom{float64(up.index[i]) * h, m})
+		}
+		if up.failed > 0 {
+			out = append(out, atom{math.Inf(1), up.failed})
+		}
+	}
+	return out
+}

@@ -1,0 +1,3 @@
+// Package dp is differential privacy: its vocabulary here, its accounting in
+// account.
+package dp
