@@ -38,7 +38,7 @@ func (a PLD) Epsilon(p Plan, delta float64) (Interval, error) {
 		return Interval{}, err
 	}
 	if group > 1 {
-		upper := groupEpsilon(group, delta, func(e float64) float64 { return c.delta(e).Upper })
+		upper := groupEpsilon(group, delta, func(e float64) float64 { return c.delta(e, 0.1).Upper })
 		return Interval{0, upper}, nil
 	}
 	return c.epsilon(delta), nil
@@ -58,9 +58,9 @@ func (a PLD) Delta(p Plan, epsilon float64) (Interval, error) {
 		return Interval{}, err
 	}
 	if group > 1 {
-		return Interval{0, groupDelta(group, epsilon, func(e float64) float64 { return c.delta(e).Upper })}, nil
+		return Interval{0, groupDelta(group, epsilon, func(e float64) float64 { return c.delta(e, 0.1).Upper })}, nil
 	}
-	return c.delta(epsilon), nil
+	return c.delta(epsilon, 2e-2), nil
 }
 
 func (a PLD) check() error {
@@ -160,7 +160,8 @@ func (c *composition) epsilon(delta float64) Interval {
 	return i
 }
 
-func (c *composition) delta(eps float64) Interval {
+// delta is the profile at eps, in an interval of the given width in proportion.
+func (c *composition) delta(eps, width float64) Interval {
 	if eps >= c.most*(1-1e-14) { // but for the rounding of the sum
 		return Interval{c.failed, c.failed}
 	}
@@ -170,7 +171,7 @@ func (c *composition) delta(eps float64) Interval {
 	return c.answer(question{
 		tilt:  func(s *search) float64 { return s.tiltOfEpsilon(eps) },
 		ask:   func(t *tilted) Interval { return t.delta(eps) },
-		width: 2e-2,
+		width: width,
 	})
 }
 
@@ -269,7 +270,7 @@ func pilot(l loss) *lattice {
 	up := newBins()
 	roundAtoms(l.atoms(), h, up, newBins())
 	if lo, hi := l.bounds(); lo <= hi {
-		above(l, ladder(lo, hi, h), h, up)
+		above(l, ladder(lo, hi, h, rough), h, up)
 	}
 	return up.lattice(h, 0)
 }
