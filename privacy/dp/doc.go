@@ -1,3 +1,0 @@
-// Package dp is differential privacy: its vocabulary here, its accounting in
-// account.
-package dp
