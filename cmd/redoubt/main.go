@@ -80,6 +80,7 @@ var commands = []func(*app) *cobra.Command{
 	newReview,
 	newStore,
 	newAudit,
+	newDP,
 }
 
 func newRoot() *cobra.Command {

@@ -81,14 +81,26 @@ func roundAtoms(atoms []atom, h float64, up, down *bins) (shift float64) {
 			continue
 		}
 		finite = append(finite, a)
-		i := math.Floor(a.loss/h + exactly)
-		low, high := a.p, 0.0
-		if a.loss-i*h > exactly*h {
-			low, high = split(a.p, a.p*math.Exp(-a.loss), i*h, (i+1)*h)
-		}
-		up.add(int(i), low)
-		up.add(int(i)+1, high)
 	}
+	var grid []int
+	if len(finite) > manyAtoms {
+		grid = ladder(finite[0].loss, finite[len(finite)-1].loss, h)
+	}
+	for _, a := range finite {
+		i := int(math.Floor(a.loss/h + exactly))
+		j := i + 1
+		if grid != nil {
+			k, _ := slices.BinarySearch(grid, j)
+			i, j = grid[max(k-1, 0)], grid[min(k, len(grid)-1)]
+		}
+		low, high := a.p, 0.0
+		if v := float64(i) * h; a.loss-v > exactly*h {
+			low, high = split(a.p, a.p*math.Exp(-a.loss), v, float64(j)*h)
+		}
+		up.add(i, low)
+		up.add(j, high)
+	}
+	finite = merge(finite, h)
 	best, shift := math.Inf(1), exactly*h
 	for s := shift; s < h; s *= 2 {
 		cost := 0.0
@@ -105,8 +117,32 @@ func roundAtoms(atoms []atom, h float64, up, down *bins) (shift float64) {
 	return shift
 }
 
+// manyAtoms is how many are kept apart. More are put together like a continuous
+// loss, on the points of a ladder.
+const manyAtoms = 4096
+
+// merge puts together neighbours, where there are many, into outcomes of their
+// common loss: post-processing, as in below.
+func merge(atoms []atom, h float64) []atom {
+	if len(atoms) <= manyAtoms {
+		return atoms
+	}
+	grid := ladder(atoms[0].loss, atoms[len(atoms)-1].loss, h)
+	var out []atom
+	for k, i := 0, 0; i < len(atoms); {
+		var p, q float64
+		for ; k < len(grid) && float64(grid[k])*h <= atoms[i].loss; k++ {
+		}
+		for ; i < len(atoms) && (k == len(grid) || atoms[i].loss < float64(grid[k])*h); i++ {
+			p, q = p+atoms[i].p, q+atoms[i].p*math.Exp(-atoms[i].loss)
+		}
+		out = append(out, atom{math.Log(p / q), p})
+	}
+	return out
+}
+
 // exactly is how near to a point of the grid is on it, in steps.
-const exactly = 1e-9
+const exactly = 1e-8
 
 // above discretises the continuous part from above: what lies between two points
 // is split between them, the lower tail goes to the first point, and the upper
@@ -144,8 +180,12 @@ func below(l loss, grid []int, h, shift float64, down *bins) {
 			start = end
 		}
 	}
-	// What is left has no point above it, and is rounded down.
+	// What is left has no point above it, and is rounded down. The far tail is
+	// forgotten: it would be of no account but under a tilt.
 	p, q := l.between(start, math.Inf(1))
+	if p < 1e-36 {
+		return
+	}
 	loss := start
 	if m := math.Log(p / q); !math.IsInf(m, 0) && !math.IsNaN(m) {
 		loss = m
@@ -218,19 +258,32 @@ func (b *bins) lattice(h, shift float64) *lattice {
 }
 
 // pessimistic is a loss as atoms, from above, at a spacing that is fine for its
-// own range: for sums over the loss, not for composition.
+// own range: for sums over the loss, not for composition. Few atoms stay as they
+// are.
 func pessimistic(l loss) []atom {
 	out := l.atoms()
-	if lo, hi := l.bounds(); lo <= hi {
-		h := max(hi, -lo) / (1 << 20)
-		up := newBins()
-		above(l, ladder(lo, hi, h), h, up)
-		for i, m := range up.mass {
-			out = append(out, atom{float64(up.index[i]) * h, m})
-		}
-		if up.failed > 0 {
-			out = append(out, atom{math.Inf(1), up.failed})
-		}
+	lo, hi := l.bounds()
+	if lo > hi && len(out) <= manyAtoms {
+		return out
+	}
+	up := newBins()
+	if len(out) > manyAtoms {
+		h := max(-out[0].loss, out[len(out)-1].loss) / (1 << 20)
+		roundAtoms(out, h, up, newBins())
+		return up.atoms(h)
+	}
+	h := max(hi, -lo) / (1 << 20)
+	above(l, ladder(lo, hi, h), h, up)
+	return append(out, up.atoms(h)...)
+}
+
+func (b *bins) atoms(h float64) []atom {
+	var out []atom
+	for i, m := range b.mass {
+		out = append(out, atom{float64(b.index[i]) * h, m})
+	}
+	if b.failed > 0 {
+		out = append(out, atom{math.Inf(1), b.failed})
 	}
 	return out
 }

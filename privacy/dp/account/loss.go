@@ -13,8 +13,8 @@ import (
 type loss interface {
 	// between is what the continuous part has of a < L <= b, under P and under Q.
 	between(a, b float64) (p, q float64)
-	// bounds hold the continuous part but for a mass of about 1e-40 on either
-	// side; lo > hi where there is none.
+	// bounds hold the continuous part but for a mass of about 1e-40 under P and
+	// under Q; lo > hi where there is none.
 	bounds() (lo, hi float64)
 	atoms() []atom
 	// most is the greatest loss, or infinity.
@@ -38,7 +38,7 @@ func (g gaussianLoss) between(a, b float64) (p, q float64) {
 }
 
 func (g gaussianLoss) bounds() (lo, hi float64) {
-	return g.mu * (g.mu/2 - far), g.mu * (g.mu/2 + far)
+	return -g.mu * (g.mu/2 + far), g.mu * (g.mu/2 + far)
 }
 func (g gaussianLoss) atoms() []atom { return nil }
 func (g gaussianLoss) most() float64 { return math.Inf(1) }
@@ -73,12 +73,9 @@ func (r rangeLoss) between(a, b float64) (p, q float64) {
 	if a >= b {
 		return 0, 0
 	}
-	whole := -math.Expm1(-r.eps)
-	u, v := math.Exp((a-r.eps)/2), math.Exp((b-r.eps)/2)
-	step := -math.Expm1((a-b)/2) * v // v - u
-	// P(L > s) = (1-v)/whole and Q(L > s) = exp(-(s+eps)/2)·(1-v)/whole, with
-	// exp(-(s+eps)/2) = exp(-eps)/v.
-	return step / whole, math.Exp(-r.eps) * step / (u * v) / whole
+	// P(L > s) = (1 - exp((s-eps)/2))/whole, and Q(L > s) is exp(-(s+eps)/2) times that.
+	whole, step := -math.Expm1(-r.eps), -math.Expm1((a-b)/2)
+	return math.Exp((b-r.eps)/2) * step / whole, math.Exp(-(a+r.eps)/2) * step / whole
 }
 
 func (r rangeLoss) bounds() (lo, hi float64) { return -r.eps, r.eps }

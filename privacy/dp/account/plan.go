@@ -63,6 +63,30 @@ func (p Plan) Check() error {
 	return nil
 }
 
+// attained says that each step's dominating pair is one that the mechanism itself
+// attains, so that a lower bound for the pair is one for the plan.
+func (p Plan) attained() bool {
+	for _, s := range p.Steps {
+		var sampler Sampler
+		switch m := s.Mechanism.(type) {
+		case Exponential:
+			return false
+		case Gaussian:
+			sampler = m.Sampler
+		case Laplace:
+			sampler = m.Sampler
+		case DiscreteGaussian:
+			sampler = m.Sampler
+		case DiscreteLaplace:
+			sampler = m.Sampler
+		}
+		if _, ok := sampler.(Poisson); sampler != nil && !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // accountable checks a plan and turns one about a group into one about a unit,
 // where every mechanism scales with the group. Otherwise group is its size.
 func (p Plan) accountable() (unit Plan, group int, err error) {
@@ -115,8 +139,8 @@ func (m Point) group(int) (Mechanism, bool)              { return nil, false }
 // Interval holds a number between a proved upper and a proved lower bound. The
 // upper one is the guarantee. The lower one says how much of it is slack: no
 // accountant can go below. Where a mechanism's worst case depends on the question
-// (Exponential) or a bound stands for it (Point, CappedPoisson, FixedSize over
-// several steps), it is the least that can be said of that bound.
+// (Exponential) or a bound stands for it (CappedPoisson, FixedSize), it bounds
+// what that bound costs, and another one may cost less.
 type Interval struct {
 	Lower float64 `json:"lower"`
 	Upper float64 `json:"upper"`
@@ -171,16 +195,23 @@ func groupEpsilon(k int, delta float64, single func(eps float64) (delta float64)
 		// ln of d·expm1(ne)/expm1(e)
 		return math.Log(d)+(n-1)*e+math.Log(-math.Expm1(-n*e))-math.Log(-math.Expm1(-e)) > math.Log(delta)
 	}
-	hi := 1e-3
-	for failed(hi) {
-		if hi *= 2; hi > 1e6 {
-			return math.Inf(1)
-		}
-	}
 	if !failed(0) {
 		return 0
 	}
-	return n * bisect(0, hi, failed)
+	lo, hi := 0.0, 1e-3
+	for failed(hi) {
+		if lo, hi = hi, 2*hi; hi > 1e6 {
+			return math.Inf(1)
+		}
+	}
+	for hi-lo > 1e-5*hi { // each answer takes a while
+		if mid := (lo + hi) / 2; failed(mid) {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return n * hi
 }
 
 // groupDelta is the delta of a group of k at epsilon, by the same.

@@ -73,6 +73,7 @@ func (a PLD) check() error {
 // composition is a plan as losses and how often each occurs, in the one or two
 // directions in which neighbours differ.
 type composition struct {
+	plan       Plan
 	directions [][]repeated
 	grid       float64
 	most       float64 // the greatest finite loss of all steps together
@@ -87,7 +88,7 @@ type repeated struct {
 // newComposition gathers the losses. Gaussian noise on all units is put together
 // first: any number of such releases are as one with more noise.
 func newComposition(p Plan, grid float64) (*composition, error) {
-	c := &composition{directions: make([][]repeated, 1), grid: grid}
+	c := &composition{plan: p, directions: make([][]repeated, 1), grid: grid}
 	gauss, survive := 0.0, 0.0
 	for _, s := range p.Steps {
 		losses, n := s.Mechanism.losses(p.Adjacency), float64(s.Times)
@@ -143,27 +144,33 @@ func (c *composition) epsilon(delta float64) Interval {
 	if mu, ok := c.lone(); ok {
 		return around(gaussianEpsilon(mu, delta))
 	}
-	return c.answer(question{
+	i := c.answer(question{
 		tilt: func(s *search) float64 {
 			if i := s.best; !math.IsInf(i.Upper, 1) {
 				return s.tiltOfEpsilon(i.Upper)
 			}
 			return s.tiltOfDelta(delta)
 		},
-		ask: func(t *tilted) Interval { return t.epsilon(delta, c.most) },
+		ask:   func(t *tilted) Interval { return t.epsilon(delta, c.most) },
+		width: 1e-3,
 	})
+	if math.IsInf(i.Upper, 1) { // the losses are so large that float64 gave out
+		i.Upper, _, _ = Renyi{Exact: true}.Best(c.plan, delta)
+	}
+	return i
 }
 
 func (c *composition) delta(eps float64) Interval {
-	if eps >= c.most*(1+1e-15) {
+	if eps >= c.most*(1-1e-14) { // but for the rounding of the sum
 		return Interval{c.failed, c.failed}
 	}
 	if mu, ok := c.lone(); ok {
 		return around(gaussianDelta(mu, eps))
 	}
 	return c.answer(question{
-		tilt: func(s *search) float64 { return s.tiltOfEpsilon(eps) },
-		ask:  func(t *tilted) Interval { return t.delta(eps) },
+		tilt:  func(s *search) float64 { return s.tiltOfEpsilon(eps) },
+		ask:   func(t *tilted) Interval { return t.delta(eps) },
+		width: 2e-2,
 	})
 }
 
@@ -177,13 +184,11 @@ func (i Interval) and(j Interval) Interval {
 	return Interval{max(i.Lower, j.Lower), min(i.Upper, j.Upper)}
 }
 
-// wide says that an interval is worth narrowing.
-func (i Interval) wide() bool { return i.Upper-i.Lower > 1e-3*i.Upper }
-
 // question is what is asked of a composed loss, and which tilt suits it.
 type question struct {
-	tilt func(*search) float64
-	ask  func(*tilted) Interval
+	tilt  func(*search) float64
+	ask   func(*tilted) Interval
+	width float64 // of an interval that is narrow enough, in proportion
 }
 
 // search answers a question in one direction, on finer and finer grids.
@@ -214,7 +219,7 @@ func (c *composition) answer(q question) Interval {
 	}
 	for {
 		worst := slices.MaxFunc(all, func(a, b *search) int { return cmp.Compare(a.best.Upper, b.best.Upper) })
-		if c.grid != 0 || worst.points > maxWindow || !worst.best.wide() {
+		if c.grid != 0 || worst.points > maxWindow || worst.best.Upper-worst.best.Lower <= q.width*worst.best.Upper {
 			break
 		}
 		worst.refine(q, 0)
@@ -228,6 +233,10 @@ func (c *composition) answer(q question) Interval {
 
 func (s *search) refine(q question, grid float64) {
 	t, size := newTilted(s, q.tilt(s), grid)
+	if size > 4*maxWindow { // no window: the numbers are beyond float64
+		s.points = size
+		return
+	}
 	s.best = s.best.and(q.ask(t))
 	s.points = 4 * max(size, s.points)
 }
@@ -355,6 +364,9 @@ func newTilted(s *search, theta, grid float64) (t *tilted, size int) {
 		h = fit((hi-lo)/float64(s.points-128), d)
 	}
 	h = max(h, (hi-lo)/(4*maxWindow-128))
+	if !(hi-lo < 1e12) {
+		return nil, 8 * maxWindow
+	}
 	size = 1 << bits.Len(uint((hi-lo)/h)+64)
 	ups, lows := make([]*lattice, len(d)), make([]*lattice, len(d))
 	for i, s := range d {
