@@ -16,7 +16,7 @@ func Exponential(src Source, scores []int64, s Sensitivity, epsilon float64) (in
 	if err != nil {
 		return 0, err
 	}
-	var buf [large]byte
+	var buf [small]byte // two tries are enough mostly
 	c := src.open(buf[:])
 	defer c.close()
 	for {
@@ -35,8 +35,7 @@ func PermuteAndFlip(src Source, scores []int64, s Sensitivity, epsilon float64) 
 	if err != nil {
 		return 0, err
 	}
-	var buf [large]byte
-	c := src.open(buf[:])
+	c := src.open(make([]byte, ahead(len(scores))))
 	defer c.close()
 	order := make([]int, len(short))
 	for i := range order {
@@ -106,8 +105,7 @@ func NoisyMax(src Source, scores []int64, s Sensitivity, epsilon float64) (int, 
 	if err != nil {
 		return 0, err
 	}
-	var buf [large]byte
-	c := src.open(buf[:])
+	c := src.open(make([]byte, ahead(len(scores))))
 	defer c.close()
 	winner, most := 0, new(big.Int)
 	for i, x := range scores {

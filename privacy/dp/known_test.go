@@ -38,12 +38,12 @@ func TestGaussianCalibrations(t *testing.T) {
 		}
 		near(t, "what the classic sigma is worth", GaussianDelta(math.Sqrt(2*math.Log(1.25/c.delta))/c.eps, 1, c.eps), c.worth, 0.05)
 		classic, err := ClassicGaussian(1, g)
-		switch false_ := c.worth > c.delta; {
-		case false_ && err == nil:
+		switch lies := c.worth > c.delta; {
+		case lies && err == nil:
 			t.Errorf("the classic formula answers %v for %v, where it is false", classic, g)
-		case !false_ && err != nil:
+		case !lies && err != nil:
 			t.Error(err)
-		case !false_:
+		case !lies:
 			near(t, "classic sigma", classic, c.classic, 1e-5)
 		}
 	}

@@ -85,6 +85,10 @@ func Gaussian(s Sensitivity, g Guarantee) (*Mechanism, error) {
 	if err != nil {
 		return nil, err
 	}
+	tooWide := fmt.Errorf("epsilon %v and delta %v: the noise would be wider than 2^52 steps of the grid; give more of either, a coarser grid or tighter bounds", g.Epsilon, g.Delta)
+	if sigma > math.Ldexp(1, 52) {
+		return nil, tooWide
+	}
 	delta := func(v float64) float64 { return gaussianDelta(s, v, g.Epsilon) }
 	lo, hi := 0.0, sigma*sigma
 	for delta(hi) > g.Delta {
@@ -93,7 +97,7 @@ func Gaussian(s Sensitivity, g Guarantee) (*Mechanism, error) {
 			hi *= 2
 		}
 		if hi > math.Ldexp(1, 104) {
-			return nil, fmt.Errorf("epsilon %v and delta %v: the noise would be wider than 2^52 steps of the grid; take a coarser grid or tighter bounds", g.Epsilon, g.Delta)
+			return nil, tooWide
 		}
 	}
 	if lo == 0 {

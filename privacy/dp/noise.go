@@ -66,8 +66,7 @@ func (n *Noise) Draw(s Source) int64 {
 // Fill sets every element to a draw of its own. It is faster than as many calls
 // of Draw.
 func (n *Noise) Fill(s Source, dst []int64) {
-	var buf [large]byte
-	c := s.open(buf[:min(large, max(small, len(dst)*small))])
+	c := s.open(make([]byte, ahead(len(dst))))
 	defer c.close()
 	for i := range dst {
 		dst[i] = n.draw(&c)

@@ -58,8 +58,8 @@ func TestNoiseOfAwkwardFractions(t *testing.T) {
 	awkward := new(big.Rat).SetFrac(
 		new(big.Int).Add(new(big.Int).Exp(big.NewInt(3), big.NewInt(90), nil), big.NewInt(1)),
 		new(big.Int).Exp(big.NewInt(3), big.NewInt(89), nil))
-	for _, make_ := range []func(*big.Rat) (*dp.Noise, error){dp.LaplaceNoise, dp.GaussianNoise} {
-		noise, err := make_(awkward)
+	for _, build := range []func(*big.Rat) (*dp.Noise, error){dp.LaplaceNoise, dp.GaussianNoise} {
+		noise, err := build(awkward)
 		if err != nil {
 			t.Fatal(err)
 		}

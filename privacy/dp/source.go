@@ -68,10 +68,11 @@ func (s Source) Geometric(x *big.Rat) (int64, error) {
 	return l.magnitude(&c), nil
 }
 
-const (
-	small = 64   // bytes drawn at once for one number: about what it takes
-	large = 4096 // and for many
-)
+// small is how many bytes are drawn at once for one number: about what it takes.
+const small = 64
+
+// ahead is how many bytes to draw at once for n numbers.
+func ahead(n int) int { return small * min(max(n, 1), 64) }
 
 // coins are random bits for one call: drawn ahead, each used once and wiped,
 // what is left wiped at the end.
