@@ -2,8 +2,10 @@ package account_test
 
 import (
 	"errors"
+	"flag"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +14,15 @@ import (
 	"github.com/redoubt-ml/redoubt/privacy/dp"
 	"github.com/redoubt-ml/redoubt/privacy/dp/account"
 )
+
+// TestMain has the random tests draw 15 times, as each draw asks a dozen questions;
+// -rapid.checks wins.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "15"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // anyMechanism draws a mechanism that can be accounted for under an adjacency.
 func anyMechanism(t *rapid.T, adj dp.Adjacency) account.Mechanism {

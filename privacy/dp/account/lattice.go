@@ -201,7 +201,9 @@ func below(l loss, grid []int, h, shift float64, down *bins) {
 // loss of at least want and hardly more together, and what probability they have;
 // 0 if there are none.
 func cell(l loss, start, want, h float64) (end, p float64) {
-	low, high := want, math.Inf(1)
+	const near = 1e-5 // of a step, above what is wanted: below would be no bound
+	low, high, mass := want, math.Inf(1), 0.0
+	aim := want + near*h/2
 	end = want + h
 	if !math.IsInf(start, -1) {
 		end = 2*want - start
@@ -209,15 +211,14 @@ func cell(l loss, start, want, h float64) (end, p float64) {
 	for range 50 {
 		p, q := l.between(start, end)
 		m := math.Log(p / q)
-		switch {
-		case math.Abs(m-want) <= exactly*h/2:
-			return end, p
-		case m > want:
-			high = end
-		default: // or nothing is there yet
+		if m >= want {
+			if high, mass = end, p; m-want <= near*h {
+				break
+			}
+		} else { // or nothing is there yet
 			low = end
 		}
-		next := end + 2*(want-m)
+		next := end + 2*(aim-m)
 		if !(next > low && next < high) {
 			if next = (low + high) / 2; math.IsInf(high, 1) {
 				next = low + 2*(low-want) + h
@@ -225,7 +226,7 @@ func cell(l loss, start, want, h float64) (end, p float64) {
 		}
 		end = next
 	}
-	return 0, 0
+	return high, mass
 }
 
 // bins gathers probabilities by index.

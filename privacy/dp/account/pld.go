@@ -201,7 +201,7 @@ type search struct {
 }
 
 // answer asks in every direction and then narrows the worst answer, as long as it
-// is wide and the transform not too large.
+// is wide and the transform not too large; the largest are for the widest.
 func (c *composition) answer(q question) Interval {
 	var all []*search
 	for _, d := range c.directions {
@@ -220,7 +220,8 @@ func (c *composition) answer(q question) Interval {
 	}
 	for {
 		worst := slices.MaxFunc(all, func(a, b *search) int { return cmp.Compare(a.best.Upper, b.best.Upper) })
-		if c.grid != 0 || worst.points > maxWindow || worst.best.Upper-worst.best.Lower <= q.width*worst.best.Upper {
+		wide := (worst.best.Upper - worst.best.Lower) / worst.best.Upper / q.width
+		if c.grid != 0 || worst.points > maxWindow || !(wide > 1) || worst.points > maxWindow/4 && wide < 10 {
 			break
 		}
 		worst.refine(q, 0)
@@ -384,7 +385,7 @@ func newTilted(s *search, theta, grid float64) (t *tilted, size int) {
 func window(d []repeated, steps []*lattice, theta, rare float64) (lo, hi float64) {
 	k, mean, variance := cumulants(d, steps, theta)
 	lo, hi = math.Inf(-1), math.Inf(1)
-	for _, t := range trials(rare, variance) {
+	for _, t := range trials(rare, mean, variance) {
 		above, _, _ := cumulants(d, steps, theta+t)
 		below, _, _ := cumulants(d, steps, theta-t)
 		hi = min(hi, (above-k+rare)/t)
@@ -399,8 +400,8 @@ func window(d []repeated, steps []*lattice, theta, rare float64) (lo, hi float64
 
 // trials are the exponents to try in Chernoff's bound. Any is right, and the best
 // one near where it is for a normal distribution.
-func trials(rare, variance float64) []float64 {
-	t := math.Sqrt(2 * rare / max(variance, 1e-300))
+func trials(rare, mean, variance float64) []float64 {
+	t := math.Sqrt(2 * rare / (variance + 1e-12*mean*mean + 1e-20))
 	return []float64{t / 16, t / 4, t / 2, t, 2 * t, 8 * t, 256 * t}
 }
 
@@ -455,16 +456,16 @@ func newSide(d []repeated, steps []*lattice, theta float64, first, n int) side {
 	}
 	s.failed = -math.Expm1(survive)
 	s.first = first + int(math.Round(s.shift/s.h))
-	k, _, variance := cumulants(d, steps, theta)
+	k, mean, variance := cumulants(d, steps, theta)
 	s.log = k
 	// What lies outside the window has wrapped around to within.
 	lo, hi := float64(s.first)*s.h, float64(s.first+n)*s.h
 	above, below := 0.0, 0.0 // logarithms of Chernoff's bounds
-	for _, t := range trials(16, variance) {
+	for _, t := range trials(16, mean, variance) {
 		up, _, _ := cumulants(d, steps, theta+t)
 		down, _, _ := cumulants(d, steps, theta-t)
-		above = min(above, up-k-t*hi)
-		below = min(below, down-k+t*lo)
+		above = min(above, up-k-t*hi+1e-14*(math.Abs(up)+math.Abs(k)+math.Abs(t*hi)))
+		below = min(below, down-k+t*lo+1e-14*(math.Abs(down)+math.Abs(k)+math.Abs(t*lo)))
 	}
 	// The probabilities themselves are right to about 13 digits.
 	s.slack = math.Exp(above) + math.Exp(below) + 1e-13*times
@@ -601,7 +602,10 @@ func (t *tilted) epsilon(delta, most float64) Interval {
 	}
 	proved := func(eps float64) bool { return eps < most && t.delta(eps).Lower > delta }
 	// Far below the window nothing is certain, so the search comes from above.
-	above := min(i.Upper, 1e12)
+	if math.IsInf(i.Upper, 1) {
+		return i
+	}
+	above := i.Upper
 	for step := 1e-6; step < 2; step *= 2 {
 		e := max(i.Upper*(1-step), 0)
 		if proved(e) {
