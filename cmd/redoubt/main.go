@@ -90,6 +90,7 @@ var commands = []func(*app) *cobra.Command{
 	newSeal,
 	newUnseal,
 	newAudit,
+	newDP,
 }
 
 func newRoot() *cobra.Command {
