@@ -34,6 +34,8 @@ type queue struct {
 	local *Local
 	// more tells a run that waits for its batch to fill that a job has come.
 	more chan struct{}
+	// over is closed when no job will come any more.
+	over chan struct{}
 
 	mu      sync.Mutex
 	waiting []*job
@@ -46,6 +48,7 @@ type queue struct {
 func (q *queue) init(l *Local) {
 	q.local = l
 	q.more = make(chan struct{}, 1)
+	q.over = make(chan struct{})
 }
 
 // add lets a job wait, and starts a run if there may be another.
@@ -99,6 +102,7 @@ func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
 	q.mu.Unlock()
+	close(q.over)
 	q.idle.Wait()
 }
 
@@ -154,7 +158,8 @@ func (q *queue) take(batch []*job) []*job {
 	return batch
 }
 
-// fill waits for more jobs until the batch is full or its time is over.
+// fill waits for more jobs until the batch is full, its time is over, or no more
+// can come.
 func (q *queue) fill(batch []*job) []*job {
 	timer := time.NewTimer(q.local.cfg.Delay)
 	defer timer.Stop()
@@ -163,6 +168,8 @@ func (q *queue) fill(batch []*job) []*job {
 		case <-q.more:
 			batch = q.take(batch)
 		case <-timer.C:
+			return batch
+		case <-q.over:
 			return batch
 		}
 	}

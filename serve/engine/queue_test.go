@@ -137,6 +137,27 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// A batch that waits to be filled is run when the model is closed, and its clients
+// are answered.
+func TestClosedWhileFilling(t *testing.T) {
+	m := local(t, wide(), LocalConfig{})
+	synctest.Test(t, func(t *testing.T) {
+		l := &Local{cfg: m.cfg, session: m.session, inputs: m.inputs, metadata: m.metadata, batched: true}
+		l.cfg.Concurrency, l.cfg.Delay = 2, time.Hour
+		l.queue.init(l)
+		l.stats.init(l.cfg.MaxBatch)
+		done := make(chan error)
+		go func() { _, err := l.Infer(t.Context(), row1(1)); done <- err }()
+		synctest.Wait()
+		start := time.Now()
+		go l.queue.close()
+		if err := <-done; err != nil || time.Since(start) > 0 {
+			t.Errorf("answered %v after the model was closed, %v", time.Since(start), err)
+		}
+		synctest.Wait()
+	})
+}
+
 // slow multiplies so often that a run of hundreds of rows takes seconds.
 func slow() *onnx.Model {
 	const n, steps = 400, 400
