@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
@@ -238,7 +239,10 @@ func TestCardData(t *testing.T) {
 		if code != c.want {
 			t.Errorf("%s %q: %d %s", c.input, c.text, code, answer)
 		}
-		if code != 200 && (strings.Contains(answer, c.text) || strings.Contains(fmt.Sprint(h.diary.last(t)), c.text)) {
+		e := h.diary.last(t)
+		told := strings.ReplaceAll(answer, e.Request, "") // digits that a random id has by chance
+		e.ID, e.Request, e.Time = "", "", time.Time{}
+		if code != 200 && (strings.Contains(told, c.text) || strings.Contains(fmt.Sprint(e), c.text)) {
 			t.Errorf("%s %q is told or recorded: %s", c.input, c.text, answer)
 		}
 	}
