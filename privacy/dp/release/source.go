@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -41,6 +42,51 @@ func Aggregate(ctx context.Context, q *Query, data string, o Options) (*State, e
 	}
 	return c.finish(ctx)
 }
+
+// AggregateRows is [Aggregate] for rows that come from elsewhere: the fields of each
+// in the order of [Columns], as text.
+func AggregateRows(ctx context.Context, q *Query, rows iter.Seq[[]string], o Options) (*State, error) {
+	p, err := newPlan(q)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCollector(p, o)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	b := c.newBatch(textRows)
+	fields := make([][]byte, len(p.columns()))
+	for row := range rows {
+		clear(fields)
+		for i := range min(len(row), len(fields)) {
+			fields[i] = []byte(row[i])
+		}
+		if c.textRow(b, fields); b.n == textRows {
+			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
+				return nil, err
+			}
+			b.n = 0
+		}
+	}
+	if err := c.add(b); err != nil {
+		return nil, err
+	}
+	return c.finish(ctx)
+}
+
+// Columns are those that a query reads: the person's, the groups', and that of
+// each statistic that has one.
+func Columns(q *Query) ([]string, error) {
+	p, err := newPlan(q)
+	if err != nil {
+		return nil, err
+	}
+	return p.columns(), nil
+}
+
+// ShardOf is which of so many shards a person falls into, the same everywhere.
+func ShardOf(person string, shards int) int { return int(hashText(person) % uint64(shards)) }
 
 func (c *collector) readFile(ctx context.Context, path string) error {
 	f, err := os.Open(path)
