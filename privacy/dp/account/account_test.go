@@ -2,8 +2,10 @@ package account_test
 
 import (
 	"errors"
+	"flag"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -12,6 +14,15 @@ import (
 	"github.com/redoubt-ml/redoubt/privacy/dp"
 	"github.com/redoubt-ml/redoubt/privacy/dp/account"
 )
+
+// TestMain has the random tests draw 15 times, as each draw asks a dozen questions;
+// -rapid.checks wins.
+func TestMain(m *testing.M) {
+	if err := flag.Set("rapid.checks", "15"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // anyMechanism draws a mechanism that can be accounted for under an adjacency.
 func anyMechanism(t *rapid.T, adj dp.Adjacency) account.Mechanism {
@@ -76,6 +87,9 @@ func TestLaws(t *testing.T) {
 		delta := math.Pow(10, rapid.Float64Range(-8, -2).Draw(t, "lg delta"))
 		eps, err := account.PLD{}.Epsilon(p, delta)
 		i := must(t, eps, err)
+		if math.IsInf(i.Upper, 1) {
+			t.Skip("a failure is more likely than delta")
+		}
 		if i.Upper-i.Lower > 0.03*i.Upper+1e-3 {
 			t.Errorf("%v is wide", i)
 		}
@@ -188,25 +202,34 @@ func TestClosedForms(t *testing.T) {
 	})
 }
 
-// Rényi divergences of lattices against sums and integrals in closed form.
+// Rényi divergences of discrete noise against the sums that define them.
 func TestDivergences(t *testing.T) {
+	sum := func(order, reach float64, log func(x float64) float64) float64 {
+		norm, total := 0.0, 0.0
+		for x := -reach; x <= reach; x++ {
+			norm += math.Exp(log(x))
+			total += math.Exp(order*log(x) + (1-order)*log(x-1))
+		}
+		return math.Log(total/norm) / (order - 1)
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		order := rapid.Float64Range(1.1, 40).Draw(t, "order")
-		s := rapid.Float64Range(1, 20).Draw(t, "sigma")
-		// Canonne, Kamath and Steinke, proposition 5: at most that of the continuous
-		// Gaussian, and equal for wide noise.
+		order := rapid.Float64Range(1.1, 12).Draw(t, "order")
+		s := rapid.Float64Range(0.7, 20).Draw(t, "scale")
 		got := account.Divergence(plan(dp.AddRemove, 1, account.DiscreteGaussian{Sigma: s, Clip: 1}), order)
-		if want := order / (2 * s * s); got > want*(1+1e-9) || got < want*(1-5e-3) {
-			t.Errorf("discrete Gaussian: %g, continuous %g", got, want)
+		want := sum(order, math.Ceil(30*s), func(x float64) float64 { return -x * x / (2 * s * s) })
+		if got < want*(1-1e-9) || s > 2 && got > want*(1+1e-6) {
+			t.Errorf("discrete Gaussian: %.12g, want hardly more than %.12g", got, want)
 		}
-		// Fixed size is no cheaper than what the pair of one step says.
-		q := account.FixedSize{Batch: rapid.IntRange(1, 99).Draw(t, "batch"), Of: 100}
-		bound := account.Divergence(plan(dp.Replace, 1, account.Gaussian{StdDev: s, Clip: 1, Sampler: q}), order)
-		all := account.Divergence(plan(dp.Replace, 1, account.Gaussian{StdDev: s, Clip: 1}), order)
-		if bound < 0 {
-			t.Errorf("a divergence of %g", bound)
+		// Nearly everybody takes part: nearly the same, by another way.
+		some := account.DiscreteGaussian{Sigma: s, Clip: 1, Sampler: account.Poisson{Rate: 1 - 1e-9}}
+		if got = account.Divergence(plan(dp.AddRemove, 1, some), order); math.Abs(got-want) > 1e-6*want {
+			t.Errorf("sampled discrete Gaussian: %.12g, want %.12g", got, want)
 		}
-		_ = all
+		got = account.Divergence(plan(dp.AddRemove, 1, account.DiscreteLaplace{Scale: s, Clip: 1}), order)
+		want = sum(order, math.Ceil(40*s), func(x float64) float64 { return -math.Abs(x) / s })
+		if math.Abs(got-want) > 1e-9*want {
+			t.Errorf("discrete Laplace: %.12g, want %.12g", got, want)
+		}
 	})
 }
 

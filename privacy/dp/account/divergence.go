@@ -183,7 +183,25 @@ func (m Laplace) renyi(adj dp.Adjacency) divergence {
 	}
 }
 
-func (m DiscreteGaussian) renyi(adj dp.Adjacency) divergence   { return lossRenyi(m.losses(adj)) }
+// renyi is bounded by that of the continuous Gaussian (Canonne, Kamath and Steinke
+// 2020, proposition 5). With a sampler it is summed, over all outcomes that float64
+// can tell; orders at which the sum lies further out are not offered.
+func (m DiscreteGaussian) renyi(adj dp.Adjacency) divergence {
+	const reach = 38 // exp(-38²/2) is the least float64
+	clip := discreteSensitivity(m.Clip, adj)
+	mu := float64(clip) / m.Sigma
+	if m.Sampler == nil {
+		return func(a float64) float64 { return a * mu * mu / 2 }
+	}
+	sum := lossRenyi(sampledLosses(discreteGaussianPoints(m.Sigma, clip, reach), m.Sampler))
+	return func(a float64) float64 {
+		if a*mu+far > reach {
+			return math.Inf(1)
+		}
+		return sum(a)
+	}
+}
+
 func (m DiscreteLaplace) renyi(adj dp.Adjacency) divergence    { return lossRenyi(m.losses(adj)) }
 func (m RandomisedResponse) renyi(adj dp.Adjacency) divergence { return lossRenyi(m.losses(adj)) }
 

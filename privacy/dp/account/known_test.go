@@ -241,19 +241,24 @@ func TestKnownPoints(t *testing.T) {
 	point := func(e, d float64) account.Step {
 		return account.Step{Mechanism: account.Point{Guarantee: dp.Guarantee{Epsilon: e, Delta: d}}, Times: 1}
 	}
+	// Below 3 both must lose all they have: e/(1+e)·e²/(1+e²) of what does not fail.
+	both := 1 / (1 + math.Exp(-1)) / (1 + math.Exp(-2)) * -math.Expm1(2.5-3)
 	for _, r := range []struct {
-		steps []account.Step
-		want  float64
+		steps     []account.Step
+		eps, want float64
+		to        float64
 	}{
-		{[]account.Step{point(1, 0), point(2, 0)}, 0},
-		{[]account.Step{point(1, .1), point(2, .2)}, 0.28},
+		{[]account.Step{point(1, 0), point(2, 0)}, 3, 0, 1e-12},
+		{[]account.Step{point(1, .1), point(2, .2)}, 3, 0.28, 1e-12},
+		{[]account.Step{point(1, 0), point(2, 0)}, 2.5, both, 1e-6},
+		{[]account.Step{point(1, .1), point(2, .2)}, 2.5, 0.28 + 0.72*both, 1e-6},
 	} {
-		got, err := account.PLD{}.Delta(account.Plan{Adjacency: dp.AddRemove, Steps: r.steps}, 3)
+		got, err := account.PLD{}.Delta(account.Plan{Adjacency: dp.AddRemove, Steps: r.steps}, r.eps)
 		if err != nil {
 			t.Fatal(err)
 		}
-		near(t, "upper delta(3)", got.Upper, r.want, 1e-12)
-		near(t, "lower delta(3)", got.Lower, r.want, 1e-12)
+		near(t, "upper delta", got.Upper, r.want, r.to)
+		near(t, "lower delta", got.Lower, r.want, r.to)
 	}
 }
 

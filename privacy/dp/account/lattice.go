@@ -15,11 +15,13 @@ type lattice struct {
 	failed float64
 }
 
+// fine and rough say how far apart the points of a ladder may be: by a 128th and a
+// 32nd of their value.
+const fine, rough = 7, 5
+
 // ladder is the grid points from lo to hi: all of them near 0, and further out
-// every second, fourth, ..., so that neighbours are never further apart than
-// a 128th of their value. What matters is the distance in proportion.
-func ladder(lo, hi, h float64) []int {
-	const fine = 7
+// every second, fourth, ..., as what matters is the distance in proportion.
+func ladder(lo, hi, h float64, fine int) []int {
 	step := func(i int) int { return max(1, i>>fine) }
 	var below, above []int
 	at := func(v float64) int { return int(math.Max(-1e15, math.Min(1e15, v))) }
@@ -62,7 +64,7 @@ func discretise(l loss, h float64) (upper, lower *lattice) {
 	up, down := newBins(), newBins()
 	shift := roundAtoms(l.atoms(), h, up, down)
 	if lo, hi := l.bounds(); lo <= hi {
-		grid := ladder(lo, hi, h)
+		grid := ladder(lo, hi, h, fine)
 		above(l, grid, h, up)
 		below(l, grid, h, shift, down)
 	}
@@ -84,7 +86,7 @@ func roundAtoms(atoms []atom, h float64, up, down *bins) (shift float64) {
 	}
 	var grid []int
 	if len(finite) > manyAtoms {
-		grid = ladder(finite[0].loss, finite[len(finite)-1].loss, h)
+		grid = ladder(finite[0].loss, finite[len(finite)-1].loss, h, fine)
 	}
 	for _, a := range finite {
 		i := int(math.Floor(a.loss/h + exactly))
@@ -127,7 +129,7 @@ func merge(atoms []atom, h float64) []atom {
 	if len(atoms) <= manyAtoms {
 		return atoms
 	}
-	grid := ladder(atoms[0].loss, atoms[len(atoms)-1].loss, h)
+	grid := ladder(atoms[0].loss, atoms[len(atoms)-1].loss, h, fine)
 	var out []atom
 	for k, i := 0, 0; i < len(atoms); {
 		var p, q float64
@@ -199,7 +201,9 @@ func below(l loss, grid []int, h, shift float64, down *bins) {
 // loss of at least want and hardly more together, and what probability they have;
 // 0 if there are none.
 func cell(l loss, start, want, h float64) (end, p float64) {
-	low, high := want, math.Inf(1)
+	const near = 1e-5 // of a step, above what is wanted: below would be no bound
+	low, high, mass := want, math.Inf(1), 0.0
+	aim := want + near*h/2
 	end = want + h
 	if !math.IsInf(start, -1) {
 		end = 2*want - start
@@ -207,15 +211,14 @@ func cell(l loss, start, want, h float64) (end, p float64) {
 	for range 50 {
 		p, q := l.between(start, end)
 		m := math.Log(p / q)
-		switch {
-		case math.Abs(m-want) <= exactly*h/2:
-			return end, p
-		case m > want:
-			high = end
-		default: // or nothing is there yet
+		if m >= want {
+			if high, mass = end, p; m-want <= near*h {
+				break
+			}
+		} else { // or nothing is there yet
 			low = end
 		}
-		next := end + 2*(want-m)
+		next := end + 2*(aim-m)
 		if !(next > low && next < high) {
 			if next = (low + high) / 2; math.IsInf(high, 1) {
 				next = low + 2*(low-want) + h
@@ -223,7 +226,7 @@ func cell(l loss, start, want, h float64) (end, p float64) {
 		}
 		end = next
 	}
-	return 0, 0
+	return high, mass
 }
 
 // bins gathers probabilities by index.
@@ -273,7 +276,7 @@ func pessimistic(l loss) []atom {
 		return up.atoms(h)
 	}
 	h := max(hi, -lo) / (1 << 20)
-	above(l, ladder(lo, hi, h), h, up)
+	above(l, ladder(lo, hi, h, fine), h, up)
 	return append(out, up.atoms(h)...)
 }
 

@@ -130,9 +130,8 @@ func responsePoints(m RandomisedResponse) points {
 }
 
 // discreteGaussianPoints is that of whole-number Gaussian noise on counts that
-// differ by clip. Outcomes of probability under 1e-39 are forgotten, which no
-// delta that is accepted can tell.
-func discreteGaussianPoints(sigma float64, clip int64) points {
+// differ by clip. Outcomes more than far times sigma away are forgotten.
+func discreteGaussianPoints(sigma float64, clip int64, far float64) points {
 	n := int64(math.Ceil(sigma*far)) + 1
 	norm := 0.0
 	for x := n; x > 0; x-- {
@@ -399,7 +398,7 @@ func discreteSensitivity(clip int64, adj dp.Adjacency) int64 {
 }
 
 func (m DiscreteGaussian) losses(adj dp.Adjacency) []loss {
-	return sampledLosses(discreteGaussianPoints(m.Sigma, discreteSensitivity(m.Clip, adj)), m.Sampler)
+	return sampledLosses(discreteGaussianPoints(m.Sigma, discreteSensitivity(m.Clip, adj), far), m.Sampler)
 }
 
 func (m DiscreteLaplace) losses(adj dp.Adjacency) []loss {

@@ -204,7 +204,7 @@ func groupEpsilon(k int, delta float64, single func(eps float64) (delta float64)
 			return math.Inf(1)
 		}
 	}
-	for hi-lo > 1e-5*hi { // each answer takes a while
+	for hi-lo > 1e-4*hi { // each answer takes a while
 		if mid := (lo + hi) / 2; failed(mid) {
 			lo = mid
 		} else {

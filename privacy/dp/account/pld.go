@@ -38,7 +38,7 @@ func (a PLD) Epsilon(p Plan, delta float64) (Interval, error) {
 		return Interval{}, err
 	}
 	if group > 1 {
-		upper := groupEpsilon(group, delta, func(e float64) float64 { return c.delta(e).Upper })
+		upper := groupEpsilon(group, delta, func(e float64) float64 { return c.delta(e, 0.1).Upper })
 		return Interval{0, upper}, nil
 	}
 	return c.epsilon(delta), nil
@@ -58,9 +58,9 @@ func (a PLD) Delta(p Plan, epsilon float64) (Interval, error) {
 		return Interval{}, err
 	}
 	if group > 1 {
-		return Interval{0, groupDelta(group, epsilon, func(e float64) float64 { return c.delta(e).Upper })}, nil
+		return Interval{0, groupDelta(group, epsilon, func(e float64) float64 { return c.delta(e, 0.1).Upper })}, nil
 	}
-	return c.delta(epsilon), nil
+	return c.delta(epsilon, 2e-2), nil
 }
 
 func (a PLD) check() error {
@@ -160,7 +160,8 @@ func (c *composition) epsilon(delta float64) Interval {
 	return i
 }
 
-func (c *composition) delta(eps float64) Interval {
+// delta is the profile at eps, in an interval of the given width in proportion.
+func (c *composition) delta(eps, width float64) Interval {
 	if eps >= c.most*(1-1e-14) { // but for the rounding of the sum
 		return Interval{c.failed, c.failed}
 	}
@@ -170,7 +171,7 @@ func (c *composition) delta(eps float64) Interval {
 	return c.answer(question{
 		tilt:  func(s *search) float64 { return s.tiltOfEpsilon(eps) },
 		ask:   func(t *tilted) Interval { return t.delta(eps) },
-		width: 2e-2,
+		width: width,
 	})
 }
 
@@ -200,7 +201,7 @@ type search struct {
 }
 
 // answer asks in every direction and then narrows the worst answer, as long as it
-// is wide and the transform not too large.
+// is wide and the transform not too large; the largest are for the widest.
 func (c *composition) answer(q question) Interval {
 	var all []*search
 	for _, d := range c.directions {
@@ -219,7 +220,8 @@ func (c *composition) answer(q question) Interval {
 	}
 	for {
 		worst := slices.MaxFunc(all, func(a, b *search) int { return cmp.Compare(a.best.Upper, b.best.Upper) })
-		if c.grid != 0 || worst.points > maxWindow || worst.best.Upper-worst.best.Lower <= q.width*worst.best.Upper {
+		wide := (worst.best.Upper - worst.best.Lower) / worst.best.Upper / q.width
+		if c.grid != 0 || worst.points > maxWindow || !(wide > 1) || worst.points > maxWindow/4 && wide < 10 {
 			break
 		}
 		worst.refine(q, 0)
@@ -269,7 +271,7 @@ func pilot(l loss) *lattice {
 	up := newBins()
 	roundAtoms(l.atoms(), h, up, newBins())
 	if lo, hi := l.bounds(); lo <= hi {
-		above(l, ladder(lo, hi, h), h, up)
+		above(l, ladder(lo, hi, h, rough), h, up)
 	}
 	return up.lattice(h, 0)
 }
@@ -383,7 +385,7 @@ func newTilted(s *search, theta, grid float64) (t *tilted, size int) {
 func window(d []repeated, steps []*lattice, theta, rare float64) (lo, hi float64) {
 	k, mean, variance := cumulants(d, steps, theta)
 	lo, hi = math.Inf(-1), math.Inf(1)
-	for _, t := range trials(rare, variance) {
+	for _, t := range trials(rare, mean, variance) {
 		above, _, _ := cumulants(d, steps, theta+t)
 		below, _, _ := cumulants(d, steps, theta-t)
 		hi = min(hi, (above-k+rare)/t)
@@ -398,8 +400,8 @@ func window(d []repeated, steps []*lattice, theta, rare float64) (lo, hi float64
 
 // trials are the exponents to try in Chernoff's bound. Any is right, and the best
 // one near where it is for a normal distribution.
-func trials(rare, variance float64) []float64 {
-	t := math.Sqrt(2 * rare / max(variance, 1e-300))
+func trials(rare, mean, variance float64) []float64 {
+	t := math.Sqrt(2 * rare / (variance + 1e-12*mean*mean + 1e-20))
 	return []float64{t / 16, t / 4, t / 2, t, 2 * t, 8 * t, 256 * t}
 }
 
@@ -454,16 +456,16 @@ func newSide(d []repeated, steps []*lattice, theta float64, first, n int) side {
 	}
 	s.failed = -math.Expm1(survive)
 	s.first = first + int(math.Round(s.shift/s.h))
-	k, _, variance := cumulants(d, steps, theta)
+	k, mean, variance := cumulants(d, steps, theta)
 	s.log = k
 	// What lies outside the window has wrapped around to within.
 	lo, hi := float64(s.first)*s.h, float64(s.first+n)*s.h
 	above, below := 0.0, 0.0 // logarithms of Chernoff's bounds
-	for _, t := range trials(16, variance) {
+	for _, t := range trials(16, mean, variance) {
 		up, _, _ := cumulants(d, steps, theta+t)
 		down, _, _ := cumulants(d, steps, theta-t)
-		above = min(above, up-k-t*hi)
-		below = min(below, down-k+t*lo)
+		above = min(above, up-k-t*hi+1e-14*(math.Abs(up)+math.Abs(k)+math.Abs(t*hi)))
+		below = min(below, down-k+t*lo+1e-14*(math.Abs(down)+math.Abs(k)+math.Abs(t*lo)))
 	}
 	// The probabilities themselves are right to about 13 digits.
 	s.slack = math.Exp(above) + math.Exp(below) + 1e-13*times
@@ -600,7 +602,10 @@ func (t *tilted) epsilon(delta, most float64) Interval {
 	}
 	proved := func(eps float64) bool { return eps < most && t.delta(eps).Lower > delta }
 	// Far below the window nothing is certain, so the search comes from above.
-	above := min(i.Upper, 1e12)
+	if math.IsInf(i.Upper, 1) {
+		return i
+	}
+	above := i.Upper
 	for step := 1e-6; step < 2; step *= 2 {
 		e := max(i.Upper*(1-step), 0)
 		if proved(e) {

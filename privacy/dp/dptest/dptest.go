@@ -27,7 +27,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 	"testing"
 
 	"github.com/redoubt-ml/redoubt/privacy/dp"
@@ -171,6 +170,9 @@ func Find[D any](a Auditor, mechanism func(D) []float64, pairs []Pair[D], claim 
 		train := [2]table{observe(mechanism, pair.A, a.Runs/2), observe(mechanism, pair.B, a.Runs/2)}
 		test := [2]table{observe(mechanism, pair.A, a.Runs-a.Runs/2), observe(mechanism, pair.B, a.Runs-a.Runs/2)}
 		for side := range 2 {
+			train[side].sort()
+		}
+		for side := range 2 {
 			for _, e := range promising(train[side], train[1-side], claim.Delta, judged) {
 				f := judge(e, test[side], test[1-side], claim, level)
 				f.Pair = pair.Name
@@ -186,7 +188,7 @@ func Find[D any](a Auditor, mechanism func(D) []float64, pairs []Pair[D], claim 
 // judge bounds an event's probabilities on runs that it was not chosen by.
 func judge(e event, p, q table, claim dp.Guarantee, level float64) Finding {
 	f := Finding{
-		Event:   e.String(),
+		Event:   e.describe(p),
 		AtLeast: lower(e.count(p), p.runs, level),
 		AtMost:  upper(e.count(q), q.runs, level),
 	}
@@ -201,6 +203,7 @@ func judge(e event, p, q table, claim dp.Guarantee, level float64) Finding {
 type table struct {
 	runs    int
 	columns [features][]float64
+	outputs map[float64][]float64 // some, by their hash, to show what an event is
 }
 
 // The features that events are looked for in: the output as a whole, its length,
@@ -227,13 +230,17 @@ func featureName(f int) string {
 }
 
 func observe[D any](mechanism func(D) []float64, data D, runs int) table {
-	t := table{runs: runs}
+	t := table{runs: runs, outputs: map[float64][]float64{}}
 	for f := range t.columns {
 		t.columns[f] = make([]float64, runs)
 	}
 	for run := range runs {
 		output := mechanism(data)
-		t.columns[0][run], t.columns[1][run] = hash(output), float64(len(output))
+		name := hash(output)
+		if len(t.outputs) < 1000 && t.outputs[name] == nil {
+			t.outputs[name] = slices.Clone(output)
+		}
+		t.columns[0][run], t.columns[1][run] = name, float64(len(output))
 		for i := range numbers {
 			value, binary, off := absent, absent, absent
 			if i < len(output) && !math.IsNaN(output[i]) {
@@ -289,7 +296,10 @@ const (
 	atLeast
 )
 
-func (e event) String() string {
+func (e event) describe(t table) string {
+	if output, ok := t.outputs[e.value]; ok && e.feature == 0 {
+		return fmt.Sprintf("the output is %v", output)
+	}
 	return fmt.Sprintf("%s %s %v", featureName(e.feature), [...]string{"=", "<=", ">="}[e.is], e.value)
 }
 
@@ -303,30 +313,50 @@ func (e event) count(t table) int {
 	return n
 }
 
+// sort orders the columns, for promising; they are then no longer runs.
+func (t table) sort() {
+	for _, column := range t.columns {
+		slices.Sort(column)
+	}
+}
+
 // promising are the events whose likelihoods differ most, one a feature and
-// relation at most, best first.
+// relation at most, best first. Columns are sorted.
 func promising(p, q table, delta float64, most int) []event {
 	type candidate struct {
 		event
 		score float64
 	}
 	var all []candidate
-	for f, column := range p.columns {
+	for f, mine := range p.columns {
+		other := q.columns[f]
+		if mine[0] == mine[len(mine)-1] && other[0] == mine[0] && other[len(other)-1] == mine[0] {
+			continue // always the same
+		}
 		best := [3]candidate{{score: math.Inf(-1)}, {score: math.Inf(-1)}, {score: math.Inf(-1)}}
-		mine, other := slices.Sorted(slices.Values(column)), slices.Sorted(slices.Values(q.columns[f]))
 		try := func(is relation, value float64, a, b int) {
 			if s := score(a, p.runs, b, q.runs, delta); s > best[is].score {
 				best[is] = candidate{event{f, is, value}, s}
 			}
 		}
+		to := 0 // of other, up to and including x
 		for i := 0; i < len(mine); {
-			x := mine[i]
-			end := i + sort.Search(len(mine)-i, func(j int) bool { return mine[i+j] > x })
-			from := sort.SearchFloat64s(other, x)
-			to := from + sort.Search(len(other)-from, func(j int) bool { return other[from+j] > x })
+			x, end := mine[i], i
+			for end < len(mine) && mine[end] == x {
+				end++
+			}
+			from := to
+			for from < len(other) && other[from] < x {
+				from++
+			}
+			for to = from; to < len(other) && other[to] == x; {
+				to++
+			}
 			try(equal, x, end-i, to-from)
-			try(atMost, x, end, to)
-			try(atLeast, x, len(mine)-i, len(other)-from)
+			if f != 0 { // hashes have no order
+				try(atMost, x, end, to)
+				try(atLeast, x, len(mine)-i, len(other)-from)
+			}
 			i = end
 		}
 		for _, c := range best {
