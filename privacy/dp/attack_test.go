@@ -277,7 +277,7 @@ func floats(xs []int64) []float64 {
 // the mechanism uses up all of it.
 func TestAuditorOnOurs(t *testing.T) {
 	claim := dp.Guarantee{Epsilon: 1}
-	s := one(t)
+	s, both := one(t), moves(t)
 	laplace := mechanism(t)(dp.Laplace(s, 1))
 	gaussianClaim := dp.Guarantee{Epsilon: 1, Delta: 0.01}
 	gaussian := mechanism(t)(dp.Gaussian(s, gaussianClaim))
@@ -300,10 +300,13 @@ func TestAuditorOnOurs(t *testing.T) {
 		{Name: "all move", A: []int64{3, 2, 2, 2}, B: []int64{2, 2, 2, 2}},
 		{Name: "apart", A: []int64{1, 0, 0}, B: []int64{0, 1, 1}},
 	}
-	choice := func(choose func(dp.Source, []int64, dp.Sensitivity, float64) (int, error)) func([]int64) []float64 {
-		both := moves(t)
+	up := []dptest.Pair[[]int64]{ // one way only, which is cheaper
+		{Name: "one", A: []int64{3, 2, 2, 2}, B: []int64{2, 2, 2, 2}},
+		{Name: "all but one", A: []int64{2, 1, 1}, B: []int64{2, 0, 0}},
+	}
+	choice := func(choose func(dp.Source, []int64, dp.Sensitivity, float64) (int, error), s dp.Sensitivity) func([]int64) []float64 {
 		return func(x []int64) []float64 {
-			i, err := choose(dp.Source{}, x, both, 1)
+			i, err := choose(dp.Source{}, x, s, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -321,9 +324,13 @@ func TestAuditorOnOurs(t *testing.T) {
 		{"Gaussian", func(x []int64) []float64 { return floats(gaussian.Release(dp.Source{}, x)) }, count, gaussianClaim, 0.6},
 		{"Laplace on many numbers", func(x []int64) []float64 { return floats(vector.Release(dp.Source{}, x)) }, worst, claim, 0},
 		{"Gaussian on many numbers", func(x []int64) []float64 { return floats(vectorGaussian.Release(dp.Source{}, x)) }, worst, gaussianClaim, 0},
-		{"exponential", choice(dp.Exponential), scores, claim, 0.2},
-		{"permute and flip", choice(dp.PermuteAndFlip), scores, claim, 0.2},
-		{"noisy max", choice(dp.NoisyMax), scores, claim, 0.2},
+		{"exponential", choice(dp.Exponential, both), scores, claim, 0.2},
+		{"permute and flip", choice(dp.PermuteAndFlip, both), scores, claim, 0.2},
+		{"noisy max", choice(dp.NoisyMax, both), scores, claim, 0.2},
+		{"exponential, one way", choice(dp.Exponential, s), up, claim, 0.2},
+		{"permute and flip, one way", choice(dp.PermuteAndFlip, s), up, claim, 0.2},
+		{"noisy max, one way", choice(dp.NoisyMax, s), up, claim, 0.2},
+		{"sparse vector, one way", sparse(t, s, 2, 1), []dptest.Pair[[]int64]{{Name: "all rise", A: []int64{1, 1, 1}, B: []int64{0, 0, 0}}}, claim, 0.2},
 		{"randomised response", func(x []int64) []float64 {
 			y, err := dp.RandomisedResponse{Choices: 3, Epsilon: 1}.Respond(dp.Source{}, int(x[0]))
 			if err != nil {

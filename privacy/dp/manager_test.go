@@ -158,6 +158,17 @@ func TestManagerRefusesBeforeSpending(t *testing.T) {
 	}
 }
 
+// Values beyond the range count as its ends, and its ends as the steps within.
+// At epsilon 1000 the noise is zero but once in e^400 times.
+func TestManagerClamps(t *testing.T) {
+	grid := dp.Grid(0)
+	r := dp.Range{Low: 0.4, High: 2.6, Grid: &grid}
+	out, err := manager(t, dp.Guarantee{Epsilon: 1000}, dp.AddRemove).PrivateAggregation(dp.Total, []float64{-1e300, 2.6, 1e300, 2.3}, r, 1000)
+	if err != nil || out.Values[0] != 1+2+2+2 {
+		t.Errorf("sum %v, %v; want 7", out.Values, err)
+	}
+}
+
 // An empty table is no special case where the number of values is secret.
 func TestManagerOnNobody(t *testing.T) {
 	m := manager(t, dp.Guarantee{Epsilon: 3}, dp.AddRemove)
@@ -208,4 +219,31 @@ func TestAuditorOnManager(t *testing.T) {
 	if f.Epsilon < 0.4 {
 		t.Errorf("the auditor is blind: %v", f)
 	}
+}
+
+// Whatever is asked of it, a manager refuses or answers with a finite number.
+func FuzzManager(f *testing.F) {
+	f.Add(0.0, 1.0, 1.0, 0.5, int64(1), 20)
+	f.Add(-1e300, 1e300, 1e-300, math.NaN(), int64(0), 60)
+	f.Add(1.0, 0.0, -1.0, math.Inf(1), int64(-1), -60)
+	f.Add(0.0, 4503599627370495.0, 1000.0, 1e18, int64(1<<62), 0)
+	f.Fuzz(func(t *testing.T, low, high, epsilon, value float64, perUnit int64, grid int) {
+		g := dp.Grid(grid)
+		r := dp.Range{Low: low, High: high, PerUnit: perUnit, Grid: &g}
+		for _, a := range []dp.Adjacency{dp.AddRemove, dp.Replace} {
+			m, err := dp.NewManager(dp.Guarantee{Epsilon: 1000, Delta: 0.5}, a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, kind := range []dp.Aggregate{dp.Total, dp.Mean, dp.Count} {
+				out, err := m.PrivateAggregation(kind, []float64{value, 0}, r, epsilon)
+				if err == nil && (math.IsNaN(out.Values[0]) || math.IsInf(out.Values[0], 0)) {
+					t.Errorf("%s is %v", kind, out.Values[0])
+				}
+			}
+			if _, err := m.AddGaussianNoise([]float64{value}, r, dp.Guarantee{Epsilon: epsilon, Delta: 0.1}); err == nil && !(epsilon >= 0) {
+				t.Errorf("epsilon %v", epsilon)
+			}
+		}
+	})
 }

@@ -40,8 +40,8 @@ func NewSelection(g Guarantee, groups int64, a Adjacency) (*Selection, error) {
 		groups *= 2 // the unit leaves some and enters others: at worst all differ
 	}
 	epsilon, delta := g.Epsilon/float64(groups), shareDelta(g.Delta, groups)
-	if epsilon < 1e-5 {
-		return nil, fmt.Errorf("epsilon %v over %d groups: less than 1e-5 for each; give more, or let a unit be in fewer groups", g.Epsilon, groups)
+	if epsilon < 1e-4 {
+		return nil, fmt.Errorf("epsilon %v over %d groups: less than 1e-4 for each; give more, or let a unit be in fewer groups", g.Epsilon, groups)
 	}
 	s := &Selection{keep: []chance{{}}}
 	for last := s.keep[0]; !(last.drops && last.p == 0); s.keep = append(s.keep, last) {

@@ -172,13 +172,22 @@ func TestCoins(t *testing.T) {
 		}
 		return -math.Expm1(-0.2) * math.Exp(-0.2*float64(k))
 	}, falseAlarm)
-	// A modulus would favour small numbers two to one here.
-	low := make([]int64, 100_000)
-	for i := range low {
-		if s.Uniform(3<<62) < 1<<62 {
+	// Without rejection multiples of three would come twice as often as others, and
+	// with a modulus small numbers.
+	thirds, low := make([]int64, 100_000), make([]int64, 100_000)
+	for i := range thirds {
+		x := s.Uniform(3 << 62)
+		thirds[i] = int64(x % 3)
+		if x < 1<<62 {
 			low[i] = 1
 		}
 	}
+	dptest.Fits(t, thirds, func(k int64) float64 {
+		if k < 0 || k > 2 {
+			return 0
+		}
+		return 1.0 / 3
+	}, falseAlarm)
 	dptest.Fits(t, low, coin(1.0/3), falseAlarm)
 }
 

@@ -139,6 +139,14 @@ func (c *coins) uniform(n uint64) uint64 {
 	return hi
 }
 
+// oneIn is true with probability 1/k, for k of 2 or more.
+func (c *coins) oneIn(k uint64) bool {
+	if k == 2 {
+		return c.coin() // a bit, and not a word, where most trials are
+	}
+	return c.uniform(k) == 0
+}
+
 // u128 is an unsigned number of 128 bits.
 type u128 struct{ hi, lo uint64 }
 
@@ -234,7 +242,7 @@ func (c *coins) exp(x ratio) bool {
 // expOne is true with probability 1/e.
 func (c *coins) expOne() bool {
 	for k := uint64(2); ; k++ {
-		if c.uniform(k) != 0 {
+		if !c.oneIn(k) {
 			return k%2 == 1 // the series of expFraction, whose first coin is certain
 		}
 	}
@@ -245,7 +253,7 @@ func (c *coins) expOne() bool {
 // one. It is the series of the exponential, term by term.
 func (c *coins) expFraction(n, d u128) bool {
 	for k := uint64(1); ; k++ {
-		if !c.below(n, d) || k > 1 && c.uniform(k) != 0 {
+		if !c.below(n, d) || k > 1 && !c.oneIn(k) {
 			return k%2 == 1
 		}
 	}
