@@ -10,7 +10,7 @@
 //			Times:     14062,
 //		}},
 //	}
-//	eps, err := account.PLD{}.Epsilon(plan, 1e-5) // between 2.3816 and 2.3820
+//	eps, err := account.PLD{}.Epsilon(plan, 1e-5) // between 2.3815 and 2.3818
 //
 // The sensitivity is nowhere to be typed in: it follows from the clip and the
 // adjacency, and amplification follows from the sampler. Of the accountants,

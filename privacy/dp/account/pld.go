@@ -224,6 +224,9 @@ func (c *composition) answer(q question) Interval {
 		if c.grid != 0 || worst.points > maxWindow || !(wide > 1) || worst.points > maxWindow/4 && wide < 10 {
 			break
 		}
+		if wide > 20 && worst.points <= maxWindow/16 { // one step more will not do
+			worst.points *= 4
+		}
 		worst.refine(q, 0)
 	}
 	var out Interval
