@@ -224,7 +224,7 @@ func TestAuditorOnSparseVectors(t *testing.T) {
 		{"ours, four positives", sparse(t, both, 4, eps), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := dptest.Find(dptest.Auditor{}, c.run, pairs, dp.Guarantee{Epsilon: eps})
+			f := dptest.Find(dptest.Auditor{Runs: 120_000}, c.run, pairs, dp.Guarantee{Epsilon: eps})
 			if f.Broken != c.broken {
 				t.Errorf("broken is %v, want %v: %v", f.Broken, c.broken, f)
 			}

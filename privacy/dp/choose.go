@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"errors"
 	"math/big"
 )
@@ -75,7 +76,7 @@ func choiceScale(scores []int64, s Sensitivity, epsilon float64) (*big.Rat, erro
 	if len(scores) == 0 {
 		return nil, errors.New("no scores to choose from")
 	}
-	if err := errors.Join(s.check(), checkEpsilon(epsilon)); err != nil {
+	if err := cmp.Or(s.check(), checkEpsilon(epsilon)); err != nil {
 		return nil, err
 	}
 	return roundUp(new(big.Rat).Quo(new(big.Rat).SetInt64(s.moves()), rat(epsilon)), 40), nil

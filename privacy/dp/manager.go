@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -42,7 +43,7 @@ type Manager struct {
 // NewManager begins with a whole budget. With [Replace] the number of values is
 // public; with [AddRemove] it is not.
 func NewManager(budget Guarantee, a Adjacency) (*Manager, error) {
-	if err := errors.Join(a.Check(), budget.Check(), checkEpsilon(budget.Epsilon)); err != nil {
+	if err := cmp.Or(a.Check(), budget.Check(), checkEpsilon(budget.Epsilon)); err != nil {
 		return nil, fmt.Errorf("budget: %w", err)
 	}
 	return &Manager{adjacency: a, budget: budget}, nil

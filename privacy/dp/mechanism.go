@@ -1,7 +1,7 @@
 package dp
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"math"
 	"math/big"
@@ -32,7 +32,7 @@ func checkEpsilon(epsilon float64) error {
 // L1/epsilon (Ghosh, Roughgarden, Sundararajan 2009, who call it geometric),
 // rounded up by less than a part in 10^12.
 func Laplace(s Sensitivity, epsilon float64) (*Mechanism, error) {
-	if err := errors.Join(s.check(), checkEpsilon(epsilon)); err != nil {
+	if err := cmp.Or(s.check(), checkEpsilon(epsilon)); err != nil {
 		return nil, err
 	}
 	scale := roundUp(new(big.Rat).Quo(new(big.Rat).SetInt(s.l1), rat(epsilon)), 40)

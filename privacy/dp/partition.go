@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -27,7 +28,7 @@ type chance struct {
 // contribution allows, and under replace in twice as many that change. Each
 // group gets an equal share of epsilon, and 1-(1-delta)^(1/groups) of delta.
 func NewSelection(g Guarantee, groups int64, a Adjacency) (*Selection, error) {
-	if err := errors.Join(a.Check(), g.Check(), checkEpsilon(g.Epsilon)); err != nil {
+	if err := cmp.Or(a.Check(), g.Check(), checkEpsilon(g.Epsilon)); err != nil {
 		return nil, err
 	}
 	if groups < 1 || groups > math.MaxInt32 {

@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/big"
@@ -40,7 +41,7 @@ type Sensitivity struct {
 // how many groups the two share, so that either all is the worst or as few as can
 // be.
 func (c Contribution) Sensitivity(a Adjacency) (Sensitivity, error) {
-	if err := errors.Join(a.Check(), c.check()); err != nil {
+	if err := cmp.Or(a.Check(), c.check()); err != nil {
 		return Sensitivity{}, err
 	}
 	groups := max(c.Groups, 1)

@@ -1,6 +1,7 @@
 package dp
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -32,7 +33,7 @@ var ErrExhausted = errors.New("the budget of this mechanism is spent: make anoth
 // each answer alone (its Linf), and all answers together are
 // epsilon-differentially private.
 func NewSparseVector(src Source, threshold int64, count int, s Sensitivity, epsilon float64) (*SparseVector, error) {
-	if err := errors.Join(s.check(), checkEpsilon(epsilon)); err != nil {
+	if err := cmp.Or(s.check(), checkEpsilon(epsilon)); err != nil {
 		return nil, err
 	}
 	if count < 1 || count > math.MaxInt32 {
