@@ -106,7 +106,9 @@ func (f *releaseFlags) run(ctx context.Context, a *app, path string) error {
 // state is that of the data, or what the partial ones merge to.
 func (f *releaseFlags) state(ctx context.Context, a *app, q *release.Query) (*release.State, error) {
 	if f.data != "" {
-		return release.Aggregate(ctx, q, f.data, f.options(a))
+		p := newProgress(a.quiet)
+		defer p.clear()
+		return release.Aggregate(ctx, q, f.data, f.options(p))
 	}
 	var sum *release.State
 	for _, path := range f.merge {
@@ -129,7 +131,9 @@ func (f *releaseFlags) state(ctx context.Context, a *app, q *release.Query) (*re
 
 // addUp writes the state of a shard. It needs no ledger, for nothing is released.
 func (f *releaseFlags) addUp(ctx context.Context, a *app, q *release.Query) error {
-	o := f.options(a)
+	p := newProgress(a.quiet)
+	defer p.clear()
+	o := f.options(p)
 	var rest string
 	if n, _ := fmt.Sscanf(f.partial+" .", "%d/%d %s", &o.Shard, &o.Shards, &rest); n != 3 || o.Shards < 1 {
 		return fmt.Errorf("--partial %q: want I/N, such as 0/4", f.partial)
@@ -154,8 +158,11 @@ func (f *releaseFlags) addUp(ctx context.Context, a *app, q *release.Query) erro
 	})
 }
 
-func (f *releaseFlags) options(*app) release.Options {
-	return release.Options{Memory: f.memory << 20, Temp: f.temp}
+// options show how far reading is as a percentage: the number of rows is about
+// people, and logs are kept.
+func (f *releaseFlags) options(p *progress) release.Options {
+	return release.Options{Memory: f.memory << 20, Temp: f.temp,
+		Progress: func(part float64) { p.report("reading, percent", int(100*part), 100) }}
 }
 
 // write makes the file before anything is spent, and puts it in place when it is

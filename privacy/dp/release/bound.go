@@ -30,8 +30,9 @@ type Options struct {
 	// are. Each of Shards workers takes one over all the data, and their states
 	// merge. From 0; Shards of 0 is 1.
 	Shard, Shards int
-	// Progress is told how many rows were read, now and then; may be nil.
-	Progress func(rows int64)
+	// Progress is told now and then which part of a file was read, from 0 to 1; may
+	// be nil. How many rows that is, it is not told.
+	Progress func(part float64)
 }
 
 const (
@@ -68,6 +69,8 @@ type collector struct {
 	salt     uint64
 	parts    [partitions]partition
 	rows     atomic.Int64
+	size     int64 // of the file, in bytes or rows; 0 if it is not known
+	done     atomic.Int64
 	held     atomic.Int64 // bytes
 	spilling sync.Mutex
 }
@@ -124,9 +127,6 @@ func (c *collector) add(b *batch) error {
 	if c.rows.Add(int64(b.n)) > maxRows {
 		return errRows
 	}
-	if c.Progress != nil {
-		c.Progress(c.rows.Load())
-	}
 	var start [partitions + 1]int32
 	which := make([]uint8, b.n)
 	keep := func(i int) bool {
@@ -159,6 +159,13 @@ func (c *collector) add(b *batch) error {
 		return c.spill()
 	}
 	return nil
+}
+
+// progress says that more of the file was read, in the unit of size.
+func (c *collector) progress(more int64) {
+	if done := c.done.Add(more); c.Progress != nil && c.size > 0 {
+		c.Progress(min(1, float64(done)/float64(c.size)))
+	}
 }
 
 // encode makes the codes of the rows in order, side by side.

@@ -711,6 +711,7 @@ func FuzzCSV(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(everything))
 	f.Add([]byte(sumQuery))
+	f.Add([]byte("group_by: !x\ndataset: 1")) // made the YAML parser panic
 	f.Fuzz(func(t *testing.T, text []byte) {
 		q, err := Parse(text)
 		if err != nil {

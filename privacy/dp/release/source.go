@@ -96,8 +96,10 @@ func (c *collector) readFile(ctx context.Context, path string) error {
 	defer f.Close()
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
 	case ".csv":
+		c.size = size(f)
 		err = c.readCSV(ctx, f, ',')
 	case ".tsv":
+		c.size = size(f)
 		err = c.readCSV(ctx, f, '\t')
 	case ".parquet":
 		err = c.readParquet(ctx, f)
@@ -108,6 +110,15 @@ func (c *collector) readFile(ctx context.Context, path string) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
+}
+
+// size is that of a file, 0 for what has none, such as a pipe.
+func size(f *os.File) int64 {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
+	return st.Size()
 }
 
 // columns are the ones that a query needs: the person's, then the groups', then
@@ -188,11 +199,13 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 	}
 	b := c.newBatch(textRows)
 	var row, needed [][]byte
+	read := int64(0) // bytes since progress was told
 	for {
 		line, err := lines.next()
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
+		read += int64(len(line)) + 1
 		if err == nil && len(line) > 0 {
 			row, needed = fields(row[:0], line, comma), needed[:0]
 			for _, i := range at {
@@ -208,7 +221,8 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
 				return err
 			}
-			b.n = 0
+			c.progress(read)
+			b.n, read = 0, 0
 		}
 		if err != nil {
 			return nil
