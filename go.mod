@@ -5,8 +5,8 @@ go 1.26.0
 // The wire primitives (varints, tags) that ml/onnx decodes models with.
 require google.golang.org/protobuf v1.36.12
 
-// Configuration, feature schemas and queries (ml/data, privacy/dp/release): strict YAML whose
-// errors name line and column.
+// Configuration, feature schemas (ml/data, cmd/redoubt) and queries
+// (privacy/dp/release): strict YAML whose errors name line and column.
 require github.com/goccy/go-yaml v1.19.2
 
 // Parquet tables (ml/data, privacy/dp/release).

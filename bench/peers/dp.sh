@@ -4,7 +4,8 @@
 #
 #   bench/peers/dp.sh [REDOUBT [ROWS]]
 #
-# REDOUBT is the binary, by default bin/redoubt. DP_VENV names a virtual
+# REDOUBT is the binary, by default bin/redoubt; ROWS by default a million and,
+# without PipelineDP, ten million. DP_VENV names a virtual
 # environment to keep between runs; without it a throw-away one is made.
 set -eu
 
@@ -23,4 +24,7 @@ if ! "$venv/bin/python" -c 'import diffprivlib, pipeline_dp, pyarrow' 2>/dev/nul
 	python3 -m venv "$venv"
 	"$venv/bin/pip" install --quiet --requirement "$here/dp_requirements.txt" >&2
 fi
-"$venv/bin/python" "$here/dp.py" --redoubt "$redoubt" --rows "${2:-1000000}"
+for rows in ${2:-1000000 10000000}; do
+	"$venv/bin/python" "$here/dp.py" --redoubt "$redoubt" --rows "$rows"
+	echo
+done

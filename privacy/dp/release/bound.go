@@ -121,32 +121,47 @@ func (c *chunk) bytes() int64 { return int64(cap(c.people)*16 + cap(c.group)*4 +
 
 var errRows = fmt.Errorf("more than %d rows: add up parts of the data, by people, and merge their states", int64(maxRows))
 
-// add takes the rows of a batch, sorted by partition first, so that each is locked
-// once.
+// blockRows are sorted at once: few enough that what is looked up stays in the
+// processor's cache.
+const blockRows = 32 << 10
+
+// add takes the rows of a batch.
 func (c *collector) add(b *batch) error {
 	if c.rows.Add(int64(b.n)) > maxRows {
 		return errRows
 	}
+	for from := 0; from < b.n; from += blockRows {
+		c.addBlock(b, from, min(from+blockRows, b.n))
+	}
+	if c.held.Load() > c.Memory {
+		return c.spill()
+	}
+	return nil
+}
+
+// addBlock sorts some rows by partition, so that each is locked once for them.
+func (c *collector) addBlock(b *batch, from, to int) {
 	var start [partitions + 1]int32
-	which := make([]uint8, b.n)
+	var which [blockRows]uint8
 	keep := func(i int) bool {
 		return b.group[i] != dropped && (c.Shards == 1 || b.shard[i]%uint64(c.Shards) == uint64(c.Shard))
 	}
-	for i := range b.n {
+	for i := from; i < to; i++ {
 		if keep(i) {
 			p := b.people[i]
-			which[i] = uint8(mix(p.lo^p.hi^c.salt) >> 56)
-			start[int(which[i])+1]++
+			which[i-from] = uint8(mix(p.lo^p.hi^c.salt) >> 56)
+			start[int(which[i-from])+1]++
 		}
 	}
 	for i := range partitions {
 		start[i+1] += start[i]
 	}
 	order, next := make([]int32, start[partitions]), start
-	for i := range b.n {
+	for i := from; i < to; i++ {
 		if keep(i) {
-			order[next[which[i]]] = int32(i)
-			next[which[i]]++
+			p := which[i-from]
+			order[next[p]] = int32(i)
+			next[p]++
 		}
 	}
 	codes := c.encode(b, order)
@@ -155,10 +170,6 @@ func (c *collector) add(b *batch) error {
 			c.append(&c.parts[p], b, order[lo:hi], codes[int(lo)*c.codes:int(hi)*c.codes])
 		}
 	}
-	if c.held.Load() > c.Memory {
-		return c.spill()
-	}
-	return nil
 }
 
 // progress says that more of the file was read, in the unit of size.
