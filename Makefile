@@ -11,6 +11,7 @@ demo: runtime ## the main job on data inside the binary
 	$(REDOUBT) demo
 test: runtime ## all tests
 	go test -shuffle=on ./...
+	cd privacy/dp/beam && go test ./...
 lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./... && go tool staticcheck ./...
@@ -22,8 +23,9 @@ falsify: runtime ## every VNN-COMP instance for 20 s (2 s where no violation is 
 	go test ./assess/falsify -run VNNCOMP -v -seconds 20 -timeout 2h
 certify: ## every VNN-COMP instance that is safe: proved within 60 s?
 	go test ./defend/certify -run VNNCOMP -v -seconds 60 -timeout 4h
-peers: build ## the Python attack libraries on the same job
+peers: build ## the Python libraries for attacks and for differential privacy on the same jobs
 	bench/peers/run.sh
+	bench/peers/dp.sh $(REDOUBT)
 clients: runtime ## the Python clients of Triton and KServe against the gateway
 	go run ./bench/clients -redoubt $(REDOUBT)
 load: runtime ## the gateway against a bare handler: throughput, and latency at half of it
@@ -33,7 +35,7 @@ soak: runtime ## the gateway under load for half an hour, with its memory every 
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/scan supply/sign supply/bom watch/audit; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/scan supply/sign supply/bom watch/audit privacy/dp privacy/dp/release; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x ./$$p || exit 1; done; done
 proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	d=$$(mktemp -d) && GOBIN=$$d go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 && \

@@ -5,11 +5,11 @@ go 1.26.0
 // The wire primitives (varints, tags) that ml/onnx decodes models with.
 require google.golang.org/protobuf v1.36.12
 
-// Configuration and feature schemas (ml/data, cmd/redoubt): strict YAML whose
-// errors name line and column.
+// Configuration, feature schemas (ml/data, cmd/redoubt) and queries
+// (privacy/dp/release): strict YAML whose errors name line and column.
 require github.com/goccy/go-yaml v1.19.2
 
-// Parquet tables (ml/data).
+// Parquet tables (ml/data, privacy/dp/release).
 require github.com/parquet-go/parquet-go v0.32.0
 
 // The language of policies and its evaluation (serve/policy).
@@ -43,7 +43,8 @@ require github.com/spf13/pflag v1.0.10
 // Whether stderr is a terminal, for the progress bar (cmd/redoubt).
 require golang.org/x/term v0.47.0
 
-// PostgreSQL, where several nodes share their state (store).
+// PostgreSQL, where several nodes share their state (store), and whose tables are
+// released (privacy/dp/release).
 require github.com/jackc/pgx/v5 v5.12.0
 
 // SQLite without C, for one machine (store).

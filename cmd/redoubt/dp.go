@@ -5,9 +5,9 @@ import "github.com/spf13/cobra"
 func newDP(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dp",
-		Short: "Differential privacy: accounting and noise",
+		Short: "Differential privacy: accounting, releases and budgets",
 		Long: `Differential privacy: what a mechanism costs, and how much noise a guarantee
-needs.
+needs; statistics with noise, and the ledger that pays for them.
 
 No epsilon is printed without its delta, adjacency and sampling: without them it
 means nothing.`,
@@ -25,4 +25,6 @@ means nothing.`,
 var dpCommands = []func(*app) *cobra.Command{
 	newDPEpsilon,
 	newDPCalibrate,
+	newDPRelease,
+	newDPLedger,
 }

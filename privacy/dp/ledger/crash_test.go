@@ -140,3 +140,43 @@ func crash(t *testing.T, url string, mu *sync.Mutex, acknowledged map[string]str
 	cmd.Process.Kill()
 	cmd.Wait() // it was killed
 }
+
+// TestServerCrash stops PostgreSQL at once, again and again, while reservations are
+// made: what was acknowledged is there afterwards, and nothing else that counts.
+func TestServerCrash(t *testing.T) {
+	server := storetest.StartPostgres(t)
+	l := open(t, storetest.Open(t, server.Database(t)))
+	create(t, l, budget(500, 0))
+	acknowledged, failed := map[string]bool{}, 0
+	for round := range 4 {
+		stop := make(chan struct{})
+		go func() {
+			time.Sleep(time.Duration(50+rand.IntN(200)) * time.Millisecond)
+			server.Stop()
+			close(stop)
+		}()
+		for i := 0; ; i++ {
+			r, err := l.Reserve(t.Context(), request(fmt.Sprintf("%d-%d", round, i), pure(0.001)))
+			if err != nil {
+				failed++
+				break
+			}
+			acknowledged[r.ID] = true
+		}
+		<-stop
+		server.Start(t)
+	}
+	b := verified(t, l)
+	made := b.Spenders[0].Count
+	if n := int64(len(acknowledged)); n == 0 || made < n || made > n+int64(failed) {
+		t.Errorf("%d reservations in the ledger, %d were acknowledged and %d were under way", made, n, failed)
+	}
+	if b.Charge.Epsilon != made*units(0.001, epsilonUnit) {
+		t.Errorf("charge %d for %d reservations", b.Charge.Epsilon, made)
+	}
+	for id := range acknowledged {
+		if err := l.Commit(t.Context(), id); err != nil {
+			t.Fatalf("an acknowledged reservation: %v", err)
+		}
+	}
+}

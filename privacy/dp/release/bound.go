@@ -30,8 +30,9 @@ type Options struct {
 	// are. Each of Shards workers takes one over all the data, and their states
 	// merge. From 0; Shards of 0 is 1.
 	Shard, Shards int
-	// Progress is told how many rows were read, now and then; may be nil.
-	Progress func(rows int64)
+	// Progress is told now and then which part of a file was read, from 0 to 1; may
+	// be nil. How many rows that is, it is not told.
+	Progress func(part float64)
 }
 
 const (
@@ -68,6 +69,8 @@ type collector struct {
 	salt     uint64
 	parts    [partitions]partition
 	rows     atomic.Int64
+	size     int64 // of the file, in bytes or rows; 0 if it is not known
+	done     atomic.Int64
 	held     atomic.Int64 // bytes
 	spilling sync.Mutex
 }
@@ -118,35 +121,47 @@ func (c *chunk) bytes() int64 { return int64(cap(c.people)*16 + cap(c.group)*4 +
 
 var errRows = fmt.Errorf("more than %d rows: add up parts of the data, by people, and merge their states", int64(maxRows))
 
-// add takes the rows of a batch, sorted by partition first, so that each is locked
-// once.
+// blockRows are sorted at once: few enough that what is looked up stays in the
+// processor's cache.
+const blockRows = 32 << 10
+
+// add takes the rows of a batch.
 func (c *collector) add(b *batch) error {
 	if c.rows.Add(int64(b.n)) > maxRows {
 		return errRows
 	}
-	if c.Progress != nil {
-		c.Progress(c.rows.Load())
+	for from := 0; from < b.n; from += blockRows {
+		c.addBlock(b, from, min(from+blockRows, b.n))
 	}
+	if c.held.Load() > c.Memory {
+		return c.spill()
+	}
+	return nil
+}
+
+// addBlock sorts some rows by partition, so that each is locked once for them.
+func (c *collector) addBlock(b *batch, from, to int) {
 	var start [partitions + 1]int32
-	which := make([]uint8, b.n)
+	var which [blockRows]uint8
 	keep := func(i int) bool {
 		return b.group[i] != dropped && (c.Shards == 1 || b.shard[i]%uint64(c.Shards) == uint64(c.Shard))
 	}
-	for i := range b.n {
+	for i := from; i < to; i++ {
 		if keep(i) {
 			p := b.people[i]
-			which[i] = uint8(mix(p.lo^p.hi^c.salt) >> 56)
-			start[int(which[i])+1]++
+			which[i-from] = uint8(mix(p.lo^p.hi^c.salt) >> 56)
+			start[int(which[i-from])+1]++
 		}
 	}
 	for i := range partitions {
 		start[i+1] += start[i]
 	}
 	order, next := make([]int32, start[partitions]), start
-	for i := range b.n {
+	for i := from; i < to; i++ {
 		if keep(i) {
-			order[next[which[i]]] = int32(i)
-			next[which[i]]++
+			p := which[i-from]
+			order[next[p]] = int32(i)
+			next[p]++
 		}
 	}
 	codes := c.encode(b, order)
@@ -155,10 +170,13 @@ func (c *collector) add(b *batch) error {
 			c.append(&c.parts[p], b, order[lo:hi], codes[int(lo)*c.codes:int(hi)*c.codes])
 		}
 	}
-	if c.held.Load() > c.Memory {
-		return c.spill()
+}
+
+// progress says that more of the file was read, in the unit of size.
+func (c *collector) progress(more int64) {
+	if done := c.done.Add(more); c.Progress != nil && c.size > 0 {
+		c.Progress(min(1, float64(done)/float64(c.size)))
 	}
-	return nil
 }
 
 // encode makes the codes of the rows in order, side by side.

@@ -10,11 +10,14 @@ import (
 	"text/tabwriter"
 )
 
-// Formats lists how results are written, the default first.
-var Formats = []struct {
+// Format is a way to write results.
+type Format struct {
 	Name  string
 	Write func(io.Writer, *Result) error
-}{{"text", Text}, {"json", JSON}, {"csv", CSV}}
+}
+
+// Formats lists them, the default first.
+var Formats = []Format{{"text", Text}, {"json", JSON}, {"csv", CSV}}
 
 // Text writes a table for people.
 func Text(w io.Writer, r *Result) error {

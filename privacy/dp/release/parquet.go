@@ -46,6 +46,7 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 		return err
 	}
 	groups := file.RowGroups()
+	c.size = file.NumRows()
 	errs := make([]error, min(c.Workers, max(1, len(groups))))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -60,6 +61,7 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 					next.Store(int64(len(groups)))
 					return
 				}
+				c.progress(groups[i].NumRows())
 			}
 		})
 	}

@@ -87,14 +87,26 @@ func Parse(text []byte) (*Query, error) {
 	if err := tame(text); err != nil {
 		return nil, err
 	}
-	var q Query
-	if err := yaml.UnmarshalWithOptions(text, &q, yaml.Strict()); err != nil {
+	q, err := decode(text)
+	if err != nil {
 		return nil, err
 	}
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
-	return &q, nil
+	return q, nil
+}
+
+// decode parses YAML. The parser panics on some malformed texts, such as a tag
+// where a list should be; that is turned into an error here, at the edge.
+func decode(text []byte) (q *Query, err error) {
+	defer func() {
+		if recover() != nil {
+			q, err = nil, errors.New("malformed YAML: write lists and values plainly, without tags")
+		}
+	}()
+	q = new(Query)
+	return q, yaml.UnmarshalWithOptions(text, q, yaml.Strict())
 }
 
 // tame refuses text that would keep the YAML parser busy: it recurses into what

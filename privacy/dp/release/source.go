@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"os"
 	"path/filepath"
@@ -42,6 +43,51 @@ func Aggregate(ctx context.Context, q *Query, data string, o Options) (*State, e
 	return c.finish(ctx)
 }
 
+// AggregateRows is [Aggregate] for rows that come from elsewhere: the fields of each
+// in the order of [Columns], as text.
+func AggregateRows(ctx context.Context, q *Query, rows iter.Seq[[]string], o Options) (*State, error) {
+	p, err := newPlan(q)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCollector(p, o)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	b := c.newBatch(textRows)
+	fields := make([][]byte, len(p.columns()))
+	for row := range rows {
+		clear(fields)
+		for i := range min(len(row), len(fields)) {
+			fields[i] = []byte(row[i])
+		}
+		if c.textRow(b, fields); b.n == textRows {
+			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
+				return nil, err
+			}
+			b.n = 0
+		}
+	}
+	if err := c.add(b); err != nil {
+		return nil, err
+	}
+	return c.finish(ctx)
+}
+
+// Columns are those that a query reads: the person's, the groups', and that of
+// each statistic that has one.
+func Columns(q *Query) ([]string, error) {
+	p, err := newPlan(q)
+	if err != nil {
+		return nil, err
+	}
+	return p.columns(), nil
+}
+
+// ShardOf is which of so many shards a person falls into, the same everywhere.
+func ShardOf(person string, shards int) int { return int(hashText(person) % uint64(shards)) }
+
 func (c *collector) readFile(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -50,8 +96,10 @@ func (c *collector) readFile(ctx context.Context, path string) error {
 	defer f.Close()
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {
 	case ".csv":
+		c.size = size(f)
 		err = c.readCSV(ctx, f, ',')
 	case ".tsv":
+		c.size = size(f)
 		err = c.readCSV(ctx, f, '\t')
 	case ".parquet":
 		err = c.readParquet(ctx, f)
@@ -62,6 +110,15 @@ func (c *collector) readFile(ctx context.Context, path string) error {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil
+}
+
+// size is that of a file, 0 for what has none, such as a pipe.
+func size(f *os.File) int64 {
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() {
+		return 0
+	}
+	return st.Size()
 }
 
 // columns are the ones that a query needs: the person's, then the groups', then
@@ -142,11 +199,13 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 	}
 	b := c.newBatch(textRows)
 	var row, needed [][]byte
+	read := int64(0) // bytes since progress was told
 	for {
 		line, err := lines.next()
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
+		read += int64(len(line)) + 1
 		if err == nil && len(line) > 0 {
 			row, needed = fields(row[:0], line, comma), needed[:0]
 			for _, i := range at {
@@ -162,7 +221,8 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
 				return err
 			}
-			b.n = 0
+			c.progress(read)
+			b.n, read = 0, 0
 		}
 		if err != nil {
 			return nil
