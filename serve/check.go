@@ -15,6 +15,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/redoubt-ml/redoubt/internal/strictyaml"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/limit"
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -39,7 +40,7 @@ func ReadConfig(path string) (*Config, error) {
 		return nil, fmt.Errorf("read configuration %s: it is larger than %d bytes", path, maxConfig)
 	}
 	c := &Config{dir: filepath.Dir(path)}
-	if err := yaml.UnmarshalWithOptions(b, c, yaml.Strict()); err != nil {
+	if err := strictyaml.Unmarshal(b, c); err != nil {
 		return nil, fmt.Errorf("read configuration %s: %s", path, yaml.FormatError(err, false, false))
 	}
 	if err := c.Check(); err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/redoubt-ml/redoubt/internal/strictyaml"
 )
 
 // maxConfig bounds a configuration file.
@@ -91,7 +93,7 @@ func readConfig(path string) (map[string]any, error) {
 		return nil, fmt.Errorf("read configuration: %s is larger than %d bytes", path, maxConfig)
 	}
 	values := map[string]any{}
-	if err := yaml.Unmarshal(b, &values); err != nil {
+	if err := strictyaml.Unmarshal(b, &values); err != nil {
 		return nil, fmt.Errorf("read configuration %s: %s", path, yaml.FormatError(err, false, false))
 	}
 	return values, nil

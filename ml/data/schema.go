@@ -6,7 +6,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/goccy/go-yaml"
+	"github.com/redoubt-ml/redoubt/internal/strictyaml"
 )
 
 // Schema says what the columns of a table are and how a row becomes a model's
@@ -171,7 +171,7 @@ func ParseSchema(text []byte) (*Schema, error) {
 		return nil, err
 	}
 	var s Schema
-	if err := yaml.UnmarshalWithOptions(text, &s, yaml.Strict()); err != nil {
+	if err := strictyaml.Unmarshal(text, &s); err != nil {
 		return nil, err
 	}
 	if err := s.check(); err != nil {

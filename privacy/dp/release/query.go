@@ -9,8 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-
+	"github.com/redoubt-ml/redoubt/internal/strictyaml"
 	"github.com/redoubt-ml/redoubt/privacy/dp"
 )
 
@@ -87,7 +86,8 @@ func Parse(text []byte) (*Query, error) {
 	if err := tame(text); err != nil {
 		return nil, err
 	}
-	q, err := decode(text)
+	q := new(Query)
+	err := strictyaml.Unmarshal(text, q)
 	if err != nil {
 		return nil, err
 	}
@@ -95,18 +95,6 @@ func Parse(text []byte) (*Query, error) {
 		return nil, err
 	}
 	return q, nil
-}
-
-// decode parses YAML. The parser panics on some malformed texts, such as a tag
-// where a list should be; that is turned into an error here, at the edge.
-func decode(text []byte) (q *Query, err error) {
-	defer func() {
-		if recover() != nil {
-			q, err = nil, errors.New("malformed YAML: write lists and values plainly, without tags")
-		}
-	}()
-	q = new(Query)
-	return q, yaml.UnmarshalWithOptions(text, q, yaml.Strict())
 }
 
 // tame refuses text that would keep the YAML parser busy: it recurses into what
