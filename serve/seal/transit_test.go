@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -189,6 +190,21 @@ func TestOpenBao(t *testing.T) {
 	cannot(t, open(t, "openbao://"+b.address+"/transit/models?token=env:BAO_TOKEN"), "its certificate is not trusted")
 }
 
+// stop has the server hang. A signal is sent, and heeded a moment later.
+func (b *bao) stop(t *testing.T) {
+	t.Helper()
+	if err := b.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", b.Process.Pid))
+		if _, after, _ := strings.Cut(string(stat), ") "); err == nil && !strings.HasPrefix(after, "T") {
+			err = errors.New("it still runs")
+		}
+		return err
+	})
+}
+
 // A server that is sealed, or hangs, and comes back.
 func TestOpenBaoLostAndBack(t *testing.T) {
 	b := startBao(t)
@@ -203,7 +219,7 @@ func TestOpenBaoLostAndBack(t *testing.T) {
 		lose, back func()
 	}{
 		{"sealed", func() { b.must(t, "sys/seal", nil) }, func() { b.must(t, "sys/unseal", map[string]string{"key": b.unseal}) }},
-		{"stopped", func() { b.Process.Signal(syscall.SIGSTOP) }, func() { b.Process.Signal(syscall.SIGCONT) }},
+		{"stopped", func() { b.stop(t) }, func() { b.Process.Signal(syscall.SIGCONT) }},
 	} {
 		way.lose()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
