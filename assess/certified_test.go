@@ -3,7 +3,6 @@ package assess
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // Proof and attack bracket the robust accuracy, and where they contradict each
@@ -12,7 +11,7 @@ import (
 func TestCertificates(t *testing.T) {
 	r := reference{network: "mnist_cnn_pgd_s1.onnx", dataset: "mnist", n: 16}
 	robust := network(t, r)
-	cfg := Config{Eps: []float64{0.1}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: 4 * time.Second, Workers: 2}
+	cfg := Config{Eps: []float64{0.1, 0.2}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: proofTime, Workers: 2}
 	a, err := Run(t.Context(), Local(robust), images(t, r, robust), cfg)
 	if err != nil {
 		t.Fatal(err)
