@@ -9,7 +9,8 @@
 # repeated (3), CALLERS how many call at once (64), WAIT is what inferences
 # wait for of the audit log: flush, write (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500)
 # and prints the memory that the server holds every minute. PORT is the first of
-# four that are used (19443).
+# four that are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the
+# servers and the generator of the load off each other's processors.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -17,6 +18,7 @@ what=${1:-both}
 each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT:-write} port=${PORT:-19443}
 dir=$(mktemp -d)
 pids=
+server=${SERVER_CPUS:+taskset -c $SERVER_CPUS} caller=${CALLER_CPUS:+taskset -c $CALLER_CPUS}
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 
@@ -35,7 +37,7 @@ reachable() { # waits for a server to answer
 }
 
 mkdir "$dir/b"
-"$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1 &
+$server "$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1 &
 pids="$pids $!"
 reachable https://127.0.0.1:$port/
 cat >"$dir/gateway.yaml" <<YAML
@@ -45,7 +47,7 @@ limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/ho
 audit: {wait: $wait}
 models: [{name: simple, path: $dir/b/simple.onnx, limits: "10000000/hour, 10000000/day"}]
 YAML
-"$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
+$server "$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
 gateway=$!
 pids="$pids $gateway"
 reachable https://127.0.0.1:$((port + 1))/v2/health/live
@@ -55,7 +57,7 @@ export TOKEN
 
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
 ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
-send() { "$dir/load" "$@" <bench/load/simple.json; }
+send() { $caller "$dir/load" "$@" <bench/load/simple.json; }
 
 if [ "$what" = soak ]; then
 	send $ours -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $gateway

@@ -1,0 +1,2 @@
+// Package pii finds personal data and secrets in text.
+package pii
