@@ -49,8 +49,6 @@ import (
 var (
 	// ErrDenied says that no grant covers what was asked for. Nothing was revealed.
 	ErrDenied = errors.New("not granted")
-	// ErrNone says that the vault does not know a token, or that it was erased.
-	ErrNone = errors.New("not in the vault")
 	// ErrKey says that the vault was made with another key.
 	ErrKey = errors.New("the vault has another key")
 )
@@ -292,10 +290,11 @@ type Reader struct {
 	Reason string
 }
 
-// Reveal is what tokens stand for, in their order, all or none, without the
-// subjects, of which the vault keeps only pseudonyms. The error wraps
-// [ErrDenied] where a grant is missing for one of them and [ErrNone] where the
-// vault does not know one. Either way the audit record says who asked.
+// Reveal is what tokens stand for, in their order, without the subjects, of which
+// the vault keeps only pseudonyms. A token that it does not know, or that was
+// erased, is a Value without a type. The error wraps [ErrDenied] where a grant is
+// missing for one of them: then none is revealed. Either way the audit record says
+// who asked.
 func (v *Vault) Reveal(ctx context.Context, who Reader, tokens []string) ([]Value, error) {
 	if who.Name == "" || who.Reason == "" {
 		return nil, errors.New("reveal: must say who asks, and why")
@@ -311,7 +310,7 @@ func (v *Vault) Reveal(ctx context.Context, who Reader, tokens []string) ([]Valu
 			var sealed string
 			err := tx.QueryRow(`SELECT tenant, type, subject, sealed FROM vault_tokens WHERE token = $1`, token).Scan(&x.Tenant, &x.Type, &x.Subject, &sealed)
 			if errors.Is(err, sql.ErrNoRows) {
-				return fmt.Errorf("token %.26q: %w", token, ErrNone)
+				continue
 			}
 			if err != nil {
 				return err
