@@ -1,0 +1,79 @@
+package pii
+
+import "slices"
+
+// age is how old people are. The finding is the number.
+var age = Recognizer{
+	Name: "age", Type: Age, Doc: "numbers up to 120 that the words beside them say are ages",
+	on: onNumber,
+	find: func(v *view, at int) {
+		w := v.words[at]
+		if w.len() > 3 || w.kind != digit {
+			return
+		}
+		if n := number(v.text[w.start:w.end]); n > 120 || glued(v.text, int(w.end)) || v.gluedLeft(at) {
+			return
+		}
+		if score := v.aged(at); score > 0 {
+			v.found(int(w.start), int(w.end), score, "the words beside it speak of an age")
+		}
+	},
+}
+
+// aged looks at the words beside a number.
+func (v *view) aged(at int) float64 {
+	next, then := v.lower(at+1), v.lower(at+2)
+	last, before := v.lower(at-1), v.lower(at-2)
+	w := v.words[at]
+	near := at+1 < len(v.words) && v.words[at+1].start-w.end <= 2
+	switch {
+	case near && slices.Contains([]string{"year", "years", "yr", "yrs"}, next) && slices.Contains([]string{"old", "olds", "young"}, then),
+		near && (next == "years" || next == "year") && then == "of" && v.lower(at+3) == "age",
+		near && next == "y" && (then == "o" || then == "old"),
+		near && slices.Contains([]string{"yo", "yrold", "jährige", "jähriger", "jährigen"}, next),
+		near && next == "jahre" && (then == "alt" || then == "jung"),
+		near && next == "años" && then == "de" && v.lower(at+3) == "edad",
+		near && next == "ans" && (last == "de" || last == "ai" || last == "a") && then != "de":
+		return 0.9
+	case last == "aged" || last == "age" || last == "alter" || last == "edad" || last == "âge",
+		slices.Contains([]string{"of", "is", "was"}, last) && slices.Contains([]string{"age", "ages"}, before),
+		before == "at" && last == "age":
+		return 0.85
+	case near && (next == "años" || next == "anni" || next == "anos" || next == "lat") && slices.Contains([]string{"tengo", "tiene", "ho", "ha", "tenho", "tem", "mam", "ma"}, last):
+		return 0.85
+	case (last == "turned" || last == "turning" || last == "turns") && v.closes(at):
+		return 0.7
+	case (last == "m" || last == "am") && (before == "i" || last == "am" && before == "i") && v.closes(at):
+		return 0.6
+	}
+	return 0
+}
+
+// lower is a word in lower case, "" where there is none.
+func (v *view) lower(at int) string {
+	if at < 0 || at >= len(v.words) || v.words[at].len() > 24 {
+		return ""
+	}
+	var buf [24]byte
+	out := buf[:0]
+	for _, b := range v.text[v.words[at].start:v.words[at].end] {
+		if b >= 0x80 {
+			return string(foldHigh(nil, v.text[v.words[at].start:v.words[at].end]))
+		}
+		out = append(out, lowerByte(b))
+	}
+	return string(out)
+}
+
+// closes reports whether a clause ends after a word: what follows is no noun that the
+// number counts.
+func (v *view) closes(at int) bool {
+	end := int(v.words[at].end)
+	for end < len(v.text) && v.text[end] == ' ' {
+		end++
+	}
+	if end == len(v.text) || slices.Contains([]byte(".,;!?)\n\r"), v.text[end]) {
+		return true
+	}
+	return slices.Contains([]string{"today", "yesterday", "on", "last", "this", "next", "in", "and", "but", "now", "when", "years"}, v.lower(at+1))
+}

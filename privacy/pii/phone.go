@@ -1,0 +1,267 @@
+package pii
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nyaruka/phonenumbers"
+)
+
+// phoneNumber is numbers of telephones: E.164, and what countries make of it.
+var phoneNumber = Recognizer{
+	Name: "phone", Type: "PHONE_NUMBER",
+	Doc: "numbers of telephones: with a country code, or as the regions of the settings write them; others, local ones too, by context",
+	on:  onNumber,
+	find: func(v *view, at int) {
+		if p, ok := v.phoneAt(at); ok {
+			v.phone(p)
+		}
+	},
+	Context: []string{"phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "cellular", "fax", "facsimile", "call", "calls", "called", "calling",
+		"dial", "ring", "rang", "sms", "text", "texted", "whatsapp", "telegram", "contact", "answering", "answer", "reach", "reached", "hotline", "helpline", "voicemail",
+		"messages", "office", "landline", "pager", "toll", "phonenumber", "msisdn",
+		"telefon", "telefonnummer", "handy", "handynummer", "mobil", "mobiltelefon", "rufnummer", "anrufen", "durchwahl", "téléphone", "portable", "appeler",
+		"teléfono", "telefono", "móvil", "movil", "celular", "llamar", "cellulare", "telefone", "telemóvel", "telefoon", "telefoonnummer", "gsm", "puhelin", "puhelinnumero",
+		"telefonnumer", "numer telefonu", "komórka", "тел", "телефон", "мобильный", "电话", "電話", "手机", "手機", "전화", "휴대폰", "携帯", "โทร"},
+	Against: []string{"isbn", "issn", "invoice", "version", "serial", "bytes", "id", "uid", "pid", "ticket", "bug", "rfc", "price", "usd", "eur"},
+}
+
+// A phonePlan is the regions whose numbers are known without a country code.
+type phonePlan struct {
+	regions []string // but those of the North American plan
+	america bool
+}
+
+func newPhonePlan(regions []string) (phonePlan, error) {
+	if regions == nil {
+		regions = []string{"US", "GB", "DE", "FR", "IT", "ES", "NL", "SE", "CH", "AT", "IN", "BR", "AU", "CA", "ZA"}
+	}
+	var p phonePlan
+	known := phonenumbers.GetSupportedRegions()
+	for _, r := range regions {
+		r = strings.ToUpper(r)
+		if !known[r] {
+			return p, fmt.Errorf("region %q: not one of ISO 3166, such as GB", r)
+		}
+		if phonenumbers.GetCountryCodeForRegion(r) == 1 {
+			p.america = true
+		} else if !slices.Contains(p.regions, r) {
+			p.regions = append(p.regions, r)
+		}
+	}
+	return p, nil
+}
+
+const maxGroups = 8
+
+// A phoneRun is groups of digits that may be a number.
+type phoneRun struct {
+	start  int
+	plus   bool
+	paren  bool // has something in parentheses
+	groups int
+	length [maxGroups]int // of each group
+	end    [maxGroups]int
+	gap    [maxGroups]byte // what stands before each group but the first
+}
+
+func (p *phoneRun) digits(groups int) int {
+	n := 0
+	for _, l := range p.length[:groups] {
+		n += l
+	}
+	return n
+}
+
+// phoneAt reads the groups that begin with a word. It refuses the later groups of
+// something longer.
+func (v *view) phoneAt(at int) (p phoneRun, ok bool) {
+	text, w := v.text, v.words[at]
+	p.start = int(w.start)
+	if p.start > 0 && text[p.start-1] == '(' {
+		p.start--
+		p.paren = true
+	}
+	if p.start > 0 && text[p.start-1] == '+' {
+		p.start--
+		p.plus = true
+	}
+	if p.start > 1 && strings.IndexByte("-./:_=)@,$€£#", text[p.start-1]) >= 0 && (isDigit(text[p.start-2]) || strings.IndexByte("@$€£#_", text[p.start-1]) >= 0) {
+		return p, false
+	}
+	i := int(w.start)
+	for p.groups < maxGroups {
+		n := 0
+		for i+n < len(text) && isDigit(text[i+n]) && n <= 15 {
+			n++
+		}
+		if n == 0 || n > 15 || i+n < len(text) && (isLetter(text[i+n]) && text[i+n] != 'x' || text[i+n] == '_') {
+			break
+		}
+		i += n
+		p.length[p.groups], p.end[p.groups] = n, i
+		p.groups++
+		gap := 0
+		mark := byte(0)
+		for i+gap < len(text) && gap < 5 {
+			class, n := step(text[i+gap:])
+			switch b := text[i+gap]; {
+			case class == formSpace && mark != ' ', class == formDash && mark != '-', class == formDot && mark == 0, class == formSlash && mark == 0:
+				if class != formSpace || mark == 0 {
+					mark = " -./"[class-formSpace]
+				}
+			case b == '(' || b == ')':
+				p.paren = p.paren || i+gap+n < len(text)
+				mark = b
+			default:
+				n = 0
+			}
+			if n == 0 {
+				break
+			}
+			gap += n
+		}
+		if gap == 0 || i+gap >= len(text) || !isDigit(text[i+gap]) || p.groups == maxGroups {
+			break
+		}
+		i += gap
+		p.gap[p.groups] = mark
+	}
+	v.steps += i - p.start
+	return p, p.groups > 0 && p.digits(p.groups) >= 6
+}
+
+// phone judges the longest run of groups first.
+func (v *view) phone(p phoneRun) {
+	for k := p.groups; k > 0; k-- {
+		n := p.digits(k)
+		if n < 6 {
+			return
+		}
+		end := p.end[k-1]
+		if n > 15 || glued(v.text, end) {
+			continue
+		}
+		if score, why := v.judgePhone(&p, k, n); score > 0 {
+			v.found(p.start, end, score, why)
+			return
+		}
+	}
+}
+
+// glued reports whether digits go on behind a mark that parts no telephone numbers.
+func glued(text []byte, end int) bool {
+	if end >= len(text) {
+		return false
+	}
+	b := text[end]
+	if isDigit(b) || b == '@' || b == '_' || b == '%' {
+		return true
+	}
+	return end+1 < len(text) && (b == ':' || b == ',' || b == '.' || b == '/' || b == '-') && isDigit(text[end+1])
+}
+
+func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
+	text := v.text[p.start:p.end[k-1]]
+	shape := p.length[:k]
+	zeros := !p.plus && text[0] == '0' && len(text) > 2 && text[1] == '0' && n >= 10
+	switch {
+	case p.plus || zeros:
+		if n < 8 || k > 7 {
+			return 0, ""
+		}
+		number := string(plainPhone(text))
+		if zeros {
+			number = "+" + strings.TrimPrefix(number, "00")
+		}
+		if valid(number, "ZZ") {
+			return 0.9, "is a valid number of a country"
+		}
+		if zeros && k == 1 {
+			return 0.03, "begins as an international number"
+		}
+		return 0.5, "begins as an international number"
+	case slices.Equal(shape, []int{3, 3, 4}) || slices.Equal(shape, []int{1, 3, 3, 4}) && text[0] == '1':
+		d := plainPhone(text)
+		d = d[len(d)-10:]
+		if d[0] < '2' || d[3] < '2' {
+			return v.localPhone(p, k, n)
+		}
+		if v.s.phone.america && valid(string(d), "US") {
+			if !p.paren && p.gap[k-1] == ' ' {
+				return 0.5, "is a valid number of North America"
+			}
+			return 0.65, "is a valid number of North America"
+		}
+		return 0.25, "has the form of a number of North America"
+	case text[0] == '0' || text[0] == '(' && text[1] == '0':
+		if k >= 2 && n >= 9 && n <= 12 && !dateLike(p, k) && !p.mixed(k) {
+			d := string(plainPhone(text))
+			for _, r := range v.s.phone.regions {
+				if valid(d, r) {
+					return 0.55, "is a valid number in " + r
+				}
+			}
+		}
+	}
+	return v.localPhone(p, k, n)
+}
+
+// localPhone is what only context can tell.
+func (v *view) localPhone(p *phoneRun, k, n int) (float64, string) {
+	if n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
+		return 0, ""
+	}
+	for i, l := range p.length[:k] {
+		if l < 2 && i > 0 || l > 8 && k > 1 {
+			return 0, ""
+		}
+	}
+	if k == 1 {
+		return 0.05, "has as many digits as a local number"
+	}
+	return 0.1, "has the groups of a local number"
+}
+
+// mixed reports whether dots or slashes stand beside other marks: amounts, dates and
+// versions do that.
+func (p *phoneRun) mixed(k int) bool {
+	dots := 0
+	for _, g := range p.gap[1:k] {
+		if g == '.' {
+			dots++
+		}
+	}
+	return dots > 0 && dots < k-1
+}
+
+// dateLike reports whether the groups are those of a date or of an IP address.
+func dateLike(p *phoneRun, k int) bool {
+	l := p.length[:k]
+	if k == 4 && p.gap[1] == '.' && p.gap[2] == '.' && p.gap[3] == '.' {
+		return true
+	}
+	if k < 3 || p.gap[1] != p.gap[2] || p.paren || p.plus {
+		return false
+	}
+	first, last := l[0] == 4 && l[1] <= 2 && l[2] <= 2, l[0] <= 2 && l[1] <= 2 && l[2] == 4
+	return first || last || k == 3 && l[0] <= 2 && l[1] <= 2 && l[2] <= 2
+}
+
+// plainPhone is the digits of a number, and its plus.
+func plainPhone(text []byte) []byte {
+	out := make([]byte, 0, 20)
+	for i, b := range text {
+		if isDigit(b) || b == '+' && i < 2 {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// valid asks the library, which is slow: everything cheap has been asked before.
+func valid(number, region string) bool {
+	n, err := phonenumbers.Parse(number, region)
+	return err == nil && phonenumbers.IsValidNumber(n)
+}
