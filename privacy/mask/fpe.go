@@ -85,8 +85,9 @@ func (m *inForm) Restore(ctx context.Context, v Value) (string, error) {
 	return m.walk(v, m.f.Decrypt)
 }
 
-// walk encrypts until the check digit is as right or as wrong as it was: cycle
-// walking (Black and Rogaway 2002), which takes ten steps on average.
+// walk encrypts until the check digit is as right or as wrong as it was, and until
+// a number has no zero in front: cycle walking (Black and Rogaway 2002), which takes
+// some ten steps on average.
 func (m *inForm) walk(v Value, step func(string, []byte) (string, error)) (string, error) {
 	head, middle, tail := m.split(v.Text)
 	tweak := []byte(v.Type + "\x00" + head + "\x00" + tail)
@@ -96,8 +97,9 @@ func (m *inForm) walk(v Value, step func(string, []byte) (string, error)) (strin
 		if middle, err = step(middle, tweak); err != nil {
 			return "", err
 		}
-		if m.rule.Check == "" || luhn(head+middle+tail) == right {
-			return m.join(v.Text, head+middle+tail), nil
+		all := head + middle + tail
+		if (m.rule.Check == "" || luhn(all) == right) && !(v.Number && all[0] == '0') {
+			return m.join(v.Text, all), nil
 		}
 	}
 	return "", errors.New("no value with such a check digit in 10,000 steps")

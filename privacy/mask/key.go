@@ -28,6 +28,8 @@ type draws struct {
 	block [sha256.Size]byte
 	n     uint64
 	left  []byte
+	// subject says that they are one person's, however a value of his is written.
+	subject bool
 }
 
 // of is the choices for texts.

@@ -55,20 +55,22 @@ func New(p *Policy, in Settings) (*Engine, error) {
 // Column reports whether the policy has a rule for a column.
 func (e *Engine) Column(name string) bool { return e.columns[name] != nil }
 
-// Field is the masked value of a column that has a rule. What is empty stays so.
-func (e *Engine) Field(ctx context.Context, column, text, subject string) (string, error) {
-	return e.field(column, text, subject, func(m Masker, v Value) (string, error) { return m.Mask(ctx, v) })
+// Field is the masked value of a column that has a rule; its type is the column's.
+// What is empty stays so.
+func (e *Engine) Field(ctx context.Context, column string, v Value) (string, error) {
+	return e.field(column, v, func(m Masker, v Value) (string, error) { return m.Mask(ctx, v) })
 }
 
-func (e *Engine) field(column, text, subject string, do func(Masker, Value) (string, error)) (string, error) {
+func (e *Engine) field(column string, v Value, do func(Masker, Value) (string, error)) (string, error) {
 	m := e.columns[column]
 	if m == nil {
 		return "", fmt.Errorf("column %s: the policy has no rule for it", column)
 	}
-	if text == "" {
+	if v.Text == "" {
 		return "", nil
 	}
-	out, err := do(m, Value{Text: text, Type: cmpOr(e.policy.Columns[column].Type, column), Subject: subject})
+	v.Type = cmpOr(e.policy.Columns[column].Type, column)
+	out, err := do(m, v)
 	if err != nil {
 		return "", fmt.Errorf("column %s: %w", column, err)
 	}
@@ -133,6 +135,23 @@ func (e *Engine) maskAll(ctx context.Context, text []byte, found []pii.Finding, 
 	return out, nil
 }
 
+// Number is a number of JSON masked as a whole, as the first type that was found in
+// it.
+func (e *Engine) Number(ctx context.Context, text []byte, found []pii.Finding, subject string) ([]byte, error) {
+	if len(found) == 0 {
+		return text, nil
+	}
+	m := e.types[found[0].Type]
+	if m == nil {
+		m = e.otherwise
+	}
+	out, err := m.Mask(ctx, Value{Text: string(text), Type: found[0].Type, Subject: subject, Number: true})
+	if err != nil {
+		return nil, fmt.Errorf("mask a number of type %s: %w", found[0].Type, err)
+	}
+	return []byte(out), nil
+}
+
 // tokenType is that of tokens which were in a text before.
 const tokenType = "TOKEN"
 
@@ -169,8 +188,8 @@ func (e *Engine) restores() bool {
 
 // RestoreField is what Field masked. The value of a column whose method cannot be
 // undone is an error.
-func (e *Engine) RestoreField(ctx context.Context, column, text, subject string) (string, error) {
-	return e.field(column, text, subject, func(m Masker, v Value) (string, error) {
+func (e *Engine) RestoreField(ctx context.Context, column string, v Value) (string, error) {
+	return e.field(column, v, func(m Masker, v Value) (string, error) {
 		r, ok := m.(Restorer)
 		if !ok {
 			if _, kept := m.(maskFunc); kept && e.policy.Columns[column].Method == keep.Name {
@@ -183,8 +202,12 @@ func (e *Engine) RestoreField(ctx context.Context, column, text, subject string)
 }
 
 // Restored is how many tokens were restored, and how many were not: of another
-// key, tenant or vault, or erased.
-type Restored struct{ Done, Foreign int }
+// key, tenant or vault, or erased. Number says that the whole text was the token
+// of a number of JSON.
+type Restored struct {
+	Done, Foreign int
+	Number        bool
+}
 
 // Restore is a running text with its tokens replaced by what they stand for.
 // Tokens of others stay as they are, and are counted. Where the vault refuses, it
@@ -217,6 +240,7 @@ func (e *Engine) Restore(ctx context.Context, text []byte) ([]byte, Restored, er
 			continue
 		}
 		n.Done++
+		n.Number = m.number && m.start == 0 && m.end == len(s)
 		b.WriteString(s[at:m.start])
 		b.WriteString(value)
 		at = m.end

@@ -14,6 +14,7 @@ type Value struct {
 	Text    string
 	Type    string // such as PERSON; of a column that has none, its name
 	Subject string // the person it is about, empty where that is not known
+	Number  bool   // a number of JSON: what comes back is one again
 }
 
 // A Masker replaces values. It is safe for use by several goroutines at once.

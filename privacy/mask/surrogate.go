@@ -61,11 +61,11 @@ func (m *inventor) mask(v Value) string {
 	if way == nil {
 		way = (*inventor).shape
 	}
-	who := canonical(v.Text)
+	d := m.draw.of(v.Type, canonical(v.Text))
 	if m.rule.By == "subject" && v.Subject != "" {
-		who = v.Subject
+		d = m.draw.of(v.Type, "subject", v.Subject)
+		d.subject = true
 	}
-	d := m.draw.of(v.Type, who)
 	wanted := m.valid != nil && m.valid(v.Type, v.Text)
 	for range tries {
 		s := way(m, d, v.Text)
@@ -121,8 +121,15 @@ func (m *inventor) card(d *draws, s string) string {
 // person replaces each part of a name by one of its own, so that somebody who is
 // called by his first name later is the same person. Titles, initials' dots and
 // the way it is written stay.
-func (m *inventor) person(_ *draws, s string) string {
+func (m *inventor) person(d *draws, s string) string {
 	l := m.localeOf(s)
+	if d.subject {
+		first := l.female
+		if d.below(2) == 0 {
+			first = l.male
+		}
+		return like(s, first.draw(d)+" "+l.last.draw(d))
+	}
 	parts := words(s)
 	names := 0
 	for _, w := range parts {
@@ -233,7 +240,7 @@ func (m *inventor) email(d *draws, s string) string {
 	if d.below(2) == 0 {
 		name = l.male.draw(d)
 	}
-	if strings.ContainsAny(local, "._-") {
+	if d.subject || strings.ContainsAny(local, "._-") {
 		name += "." + l.last.draw(d)
 	}
 	return fmt.Sprintf("%s%d@example.%s", strings.ToLower(name), 10+d.below(9990), []string{"com", "org", "net"}[d.below(3)])

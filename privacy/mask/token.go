@@ -40,11 +40,13 @@ func newSealer(in Settings) (*sealer, error) {
 }
 
 func (s *sealer) Mask(_ context.Context, v Value) (string, error) {
-	b, err := s.siv.EncryptDeterministically([]byte(v.Text), []byte(v.Type))
+	m := mark{typ: v.Type, number: v.Number, sep: ':'}
+	b, err := s.siv.EncryptDeterministically([]byte(v.Text), m.bound())
 	if err != nil {
 		return "", fmt.Errorf("encrypt a value of type %s: %w", v.Type, err)
 	}
-	return mark{typ: v.Type, sep: ':', body: base64.RawURLEncoding.EncodeToString(b)}.String(), nil
+	m.body = base64.RawURLEncoding.EncodeToString(b)
+	return m.String(), nil
 }
 
 func (s *sealer) Restore(_ context.Context, v Value) (string, error) {
@@ -60,21 +62,31 @@ func (s *sealer) open(m mark) (string, error) {
 	if err != nil {
 		return "", errForeign
 	}
-	text, err := s.siv.DecryptDeterministically(b, []byte(m.typ))
+	text, err := s.siv.DecryptDeterministically(b, m.bound())
 	if err != nil {
 		return "", errForeign
 	}
 	return string(text), nil
 }
 
-// mark is what tokens look like: [TYPE:body], or [TYPE#body] of the vault.
+// mark is what tokens look like: [TYPE:body], [TYPE#body] of the vault, and with =
+// after the type where a number of JSON is to come back.
 type mark struct {
 	start, end int
 	typ, body  string
+	number     bool
 	sep        byte
 }
 
-func (m mark) String() string { return "[" + m.typ + string(m.sep) + m.body + "]" }
+// bound is what else of a mark the key vouches for.
+func (m mark) bound() []byte {
+	if m.number {
+		return []byte(m.typ + "=")
+	}
+	return []byte(m.typ)
+}
+
+func (m mark) String() string { return "[" + string(m.bound()) + string(m.sep) + m.body + "]" }
 
 // parseMark reads a text that is a mark and nothing else.
 func parseMark(s string) (mark, bool) {
@@ -95,11 +107,15 @@ func nextMark(s string, from int) (m mark, ok bool) {
 		for j < len(s) && typeByte(s[j]) {
 			j++
 		}
+		m.typ = s[m.start+1 : j]
+		if m.number = j < len(s) && s[j] == '='; m.number {
+			j++
+		}
 		i = j
-		if j == m.start+1 || j == len(s) || s[j] != ':' && s[j] != '#' {
+		if m.typ == "" || j == len(s) || s[j] != ':' && s[j] != '#' {
 			continue
 		}
-		m.typ, m.sep = s[m.start+1:j], s[j]
+		m.sep = s[j]
 		body := j + 1
 		for j = body; j < len(s) && bodyByte(s[j]); j++ {
 		}

@@ -40,7 +40,7 @@ func (k keeper) maskAll(ctx context.Context, all []Value) (out []string, err err
 			return nil, err
 		}
 		for i, v := range part {
-			out = append(out, mark{typ: v.Type, sep: '#', body: tokens[i]}.String())
+			out = append(out, mark{typ: v.Type, number: v.Number, sep: '#', body: tokens[i]}.String())
 		}
 	}
 	return out, nil
@@ -65,10 +65,10 @@ func (k keeper) Restore(ctx context.Context, v Value) (string, error) {
 // openAll is what those of the marks stand for that the vault knows, by the mark.
 func (k keeper) openAll(ctx context.Context, marks []mark) (map[string]string, error) {
 	var tokens []string
-	types := map[string]string{}
+	asked := map[string]bool{}
 	for _, m := range marks {
-		if m.sep == '#' && vault.IsToken(m.body) && types[m.body] == "" {
-			types[m.body] = m.typ
+		if m.sep == '#' && vault.IsToken(m.body) && !asked[m.body] {
+			asked[m.body] = true
 			tokens = append(tokens, m.body)
 		}
 	}
@@ -79,8 +79,11 @@ func (k keeper) openAll(ctx context.Context, marks []mark) (map[string]string, e
 			return nil, err
 		}
 		for i, v := range values {
-			if v.Type != "" && v.Type == types[part[i]] && v.Tenant == k.in.Tenant {
-				known[mark{typ: v.Type, sep: '#', body: part[i]}.String()] = v.Text
+			if v.Type != "" && v.Tenant == k.in.Tenant {
+				m := mark{typ: v.Type, sep: '#', body: part[i]}
+				known[m.String()] = v.Text
+				m.number = true
+				known[m.String()] = v.Text
 			}
 		}
 	}
