@@ -4,8 +4,8 @@
 #
 #   bench/peers/dp.sh [REDOUBT [ROWS]]
 #
-# REDOUBT is the binary, by default bin/redoubt; ROWS by default a million and,
-# without PipelineDP, ten million. DP_VENV names a virtual
+# REDOUBT is the binary, by default bin/redoubt; ROWS by default a million and
+# ten million, which take PipelineDP minutes and gigabytes. DP_VENV names a virtual
 # environment to keep between runs; without it a throw-away one is made.
 set -eu
 

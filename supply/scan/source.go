@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // source is bytes to be examined: a file on disk or a member of an archive.
@@ -171,25 +172,41 @@ func (c *cursor) line() (line []byte, long bool, err error) {
 // spool keeps what a stream unpacks to: in memory while it is small, else in a
 // file that has no name any more, so that nothing stays behind.
 func spool(r io.Reader) (io.ReaderAt, int64, func() error, error) {
-	const small = 4 << 20
-	var b bytes.Buffer
-	n, err := io.CopyN(&b, r, small)
-	if errors.Is(err, io.EOF) {
-		return bytes.NewReader(b.Bytes()), n, func() error { return nil }, nil
+	b := make([]byte, 64<<10)
+	n, err := io.ReadFull(r, b)
+	done := func() error { return nil }
+	if err == nil {
+		big := spools.Get().(*[]byte)
+		done = func() error { spools.Put(big); return nil }
+		copy(*big, b)
+		var more int
+		more, err = io.ReadFull(r, (*big)[n:])
+		b, n = *big, n+more
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return bytes.NewReader(b[:n]), int64(n), done, nil
 	}
 	if err != nil {
-		return nil, n, nil, err
+		return nil, int64(n), nil, errors.Join(err, done())
 	}
+	defer done()
 	f, err := os.CreateTemp("", "redoubt-scan-*")
 	if err != nil {
-		return nil, n, nil, fmt.Errorf("keep unpacked bytes: %w", err)
+		return nil, int64(n), nil, fmt.Errorf("keep unpacked bytes: %w", err)
 	}
 	if err := os.Remove(f.Name()); err != nil {
-		return nil, n, nil, errors.Join(err, f.Close())
+		return nil, int64(n), nil, errors.Join(err, f.Close())
 	}
-	total, err := io.Copy(f, io.MultiReader(&b, r))
+	total, err := io.Copy(f, io.MultiReader(bytes.NewReader(b[:n]), r))
 	if err != nil {
 		return nil, total, nil, errors.Join(err, f.Close())
 	}
 	return f, total, f.Close, nil
 }
+
+// spools holds buffers for what is unpacked in memory. Thousands of members would
+// leave thousands of buffers behind.
+var spools = sync.Pool{New: func() any {
+	b := make([]byte, 4<<20)
+	return &b
+}}

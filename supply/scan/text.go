@@ -51,28 +51,30 @@ func plainText(b []byte, more bool) bool {
 // programs are the endings of what is run, not read.
 var programs = []string{".py", ".pyw", ".pyi", ".ipynb", ".sh", ".bash", ".bat", ".cmd", ".ps1", ".js", ".mjs", ".rb", ".pl", ".lua", ".php", ".r", ".jl", ".java", ".c", ".cc", ".cpp", ".cu"}
 
-// textBad is what makes a reader of text run or fetch something.
+// textBad is what makes a reader of text run or fetch something. Only a text that
+// holds one of the words of a pattern is searched for it.
 var textBad = []struct {
+	words    []string
 	pattern  *regexp.Regexp
 	verdict  Verdict
 	severity redoubt.Severity
 	rule     string
 	message  string
 }{
-	{regexp.MustCompile(`!!python/|!<tag:yaml\.org,2002:python/|tag:yaml\.org,2002:python/`), Unsafe, redoubt.Critical, "yaml/python",
+	{[]string{"2002:python/", "!!python/"}, regexp.MustCompile(`!!python/|!<tag:yaml\.org,2002:python/|tag:yaml\.org,2002:python/`), Unsafe, redoubt.Critical, "yaml/python",
 		"a YAML tag makes a Python object while reading"},
-	{regexp.MustCompile(`(?i)<!ENTITY[^>]{0,200}\b(?:SYSTEM|PUBLIC)\b`), Unsafe, redoubt.High, "xml/entity",
+	{[]string{"<!"}, regexp.MustCompile(`(?i)<!ENTITY[^>]{0,200}\b(?:SYSTEM|PUBLIC)\b`), Unsafe, redoubt.High, "xml/entity",
 		"an entity of XML reads another file or address"},
-	{regexp.MustCompile(`(?i)<!ENTITY`), Unproven, redoubt.Medium, "xml/entity", "an entity of XML may grow without bounds"},
-	{regexp.MustCompile(`["']?_target_["']?\s*[:=]`), Unproven, redoubt.High, "hydra/target",
+	{[]string{"<!"}, regexp.MustCompile(`(?i)<!ENTITY`), Unproven, redoubt.Medium, "xml/entity", "an entity of XML may grow without bounds"},
+	{[]string{"_target_"}, regexp.MustCompile(`["']?_target_["']?\s*[:=]`), Unproven, redoubt.High, "hydra/target",
 		"a Hydra target names a function that the reader calls (CVE-2025-23304)"},
-	{regexp.MustCompile(`"auto_map"\s*:`), Unproven, redoubt.Medium, "transformers/remote-code",
+	{[]string{"auto_map"}, regexp.MustCompile(`"auto_map"\s*:`), Unproven, redoubt.Medium, "transformers/remote-code",
 		"auto_map names Python code beside the model, which is run if the loader trusts it"},
-	{regexp.MustCompile(`!![\w/.:]*%|!<[^>\n]*%|(?m)^%TAG\b`), Unproven, redoubt.High, "yaml/tag",
+	{[]string{"%"}, regexp.MustCompile(`!![\w/.:]*%|!<[^>\n]*%|(?m)^%TAG\b`), Unproven, redoubt.High, "yaml/tag",
 		"a tag of YAML is written in a way that hides its name"},
-	{regexp.MustCompile(`\\u00(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])|\\x5[Ff]`), Unproven, redoubt.Medium, "text/escaped",
+	{[]string{`\u00`, `\x5`}, regexp.MustCompile(`\\u00(?:4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9Aa])|\\x5[Ff]`), Unproven, redoubt.Medium, "text/escaped",
 		"a letter is written as an escape, which hides names from readers of the text"},
-	{regexp.MustCompile(`<!DOCTYPE\s+[\w.:-]+\s+(?:SYSTEM|PUBLIC)\s+["'][^"'\n]*["'](?:\s+["'][^"'\n]*["'])?\s*[\[>]|<xi:include\b`), Unproven, redoubt.Medium, "xml/entity",
+	{[]string{"<!DOCTYPE", "<xi:include"}, regexp.MustCompile(`<!DOCTYPE\s+[\w.:-]+\s+(?:SYSTEM|PUBLIC)\s+["'][^"'\n]*["'](?:\s+["'][^"'\n]*["'])?\s*[\[>]|<xi:include\b`), Unproven, redoubt.Medium, "xml/entity",
 		"the document reads another one"},
 }
 
@@ -134,9 +136,15 @@ func yamlTags(f *File, off int64, b []byte) {
 
 func textWindow(f *File, off int64, b []byte) {
 	for _, bad := range textBad {
+		if !slices.ContainsFunc(bad.words, func(word string) bool { return bytes.Contains(b, []byte(word)) }) {
+			continue
+		}
 		if at := bad.pattern.FindIndex(b); at != nil {
 			f.add(bad.verdict, bad.severity, bad.rule, off+int64(at[0]), "%s", bad.message)
 		}
+	}
+	if !bytes.Contains(b, []byte("_target_")) {
+		return
 	}
 	for _, m := range hydraTarget.FindAllSubmatch(b, 100) {
 		target := string(m[1])

@@ -15,10 +15,13 @@ type fft struct {
 
 func newFFT(n int) *fft {
 	f := &fft{n, make([]complex128, n/2)}
-	for k := range f.roots {
-		s, c := math.Sincos(-2 * math.Pi * float64(k) / float64(n))
-		f.roots[k] = complex(c, s)
+	fill := func(from, to int) {
+		for k := from; k < to; k++ {
+			s, c := math.Sincos(-2 * math.Pi * float64(k) / float64(n))
+			f.roots[k] = complex(c, s)
+		}
 	}
+	both(func() { fill(0, n/4) }, func() { fill(n/4, n/2) })
 	return f
 }
 
@@ -34,20 +37,39 @@ func (f *fft) transform(x []complex128, inverse bool) {
 			x[i] = cmplx.Conj(x[i])
 		}
 	}
-	for half := 1; half < f.n; half *= 2 {
-		stride := f.n / (2 * half)
-		for start := 0; start < f.n; start += 2 * half {
-			a, b := x[start:start+half], x[start+half:start+2*half]
-			for k := range a {
-				t := b[k] * f.roots[k*stride]
-				a[k], b[k] = a[k]+t, a[k]-t
-			}
-		}
-	}
+	// All steps but the last stay within a half.
+	both(func() { f.within(x[:f.n/2]) }, func() { f.within(x[f.n/2:]) })
+	f.merge(x)
 	if inverse {
 		for i := range x {
 			x[i] = cmplx.Conj(x[i])
 		}
+	}
+}
+
+// within transforms a part of what is transformed. It finishes each half before it
+// begins the next, while that is in the processor's cache.
+func (f *fft) within(x []complex128) {
+	if len(x) > 1<<12 {
+		f.within(x[:len(x)/2])
+		f.within(x[len(x)/2:])
+		f.merge(x)
+		return
+	}
+	for n := 2; n <= len(x); n *= 2 {
+		for start := 0; start < len(x); start += n {
+			f.merge(x[start : start+n])
+		}
+	}
+}
+
+// merge makes the transform of x out of those of its halves.
+func (f *fft) merge(x []complex128) {
+	stride := f.n / len(x)
+	a, b := x[:len(x)/2], x[len(x)/2:]
+	for k := range a {
+		t := b[k] * f.roots[k*stride]
+		a[k], b[k] = a[k]+t, a[k]-t
 	}
 }
 

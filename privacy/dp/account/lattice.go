@@ -65,8 +65,10 @@ func discretise(l loss, h float64) (upper, lower *lattice) {
 	shift := roundAtoms(l.atoms(), h, up, down)
 	if lo, hi := l.bounds(); lo <= hi {
 		grid := ladder(lo, hi, h, fine)
-		above(l, grid, h, up)
-		below(l, grid, h, shift, down)
+		both(
+			func() { above(l, grid, h, up) },
+			func() { below(l, grid, h, shift, down) },
+		)
 	}
 	return up.lattice(h, 0), down.lattice(h, shift)
 }
@@ -180,6 +182,8 @@ func below(l loss, grid []int, h, shift float64, down *bins) {
 		if end, p := cell(l, start, at(j), h); p > 0 {
 			down.add(grid[j], p)
 			start = end
+		} else if p, q := l.between(start, math.Inf(1)); !(math.Log(p/q) >= at(j)) {
+			break // all that is left is worth less together
 		}
 	}
 	// What is left has no point above it, and is rounded down. The far tail is

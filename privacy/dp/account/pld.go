@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"math/cmplx"
 	"slices"
+	"sync"
 )
 
 // PLD composes privacy loss distributions (Koskela, Jälkö and Honkela 2020, arXiv
@@ -203,21 +204,18 @@ type search struct {
 // answer asks in every direction and then narrows the worst answer, as long as it
 // is wide and the transform not too large; the largest are for the widest.
 func (c *composition) answer(q question) Interval {
-	var all []*search
-	for _, d := range c.directions {
-		if len(d) == 0 {
-			return Interval{} // nothing is released
-		}
-		s := &search{steps: d, best: Interval{0, math.Inf(1)}}
-		times := 0.0
-		for _, step := range d {
-			s.pilots = append(s.pilots, pilot(step.loss))
-			times += step.times
-		}
-		s.points = windowSize(times)
-		all = append(all, s)
-		s.refine(q, c.grid)
+	if slices.ContainsFunc(c.directions, func(d []repeated) bool { return len(d) == 0 }) {
+		return Interval{} // nothing is released
 	}
+	all := make([]*search, len(c.directions))
+	var first sync.WaitGroup
+	for i, d := range c.directions {
+		first.Go(func() {
+			all[i] = newSearch(d)
+			all[i].refine(q, c.grid)
+		})
+	}
+	first.Wait()
 	for {
 		worst := slices.MaxFunc(all, func(a, b *search) int { return cmp.Compare(a.best.Upper, b.best.Upper) })
 		wide := (worst.best.Upper - worst.best.Lower) / worst.best.Upper / q.width
@@ -234,6 +232,17 @@ func (c *composition) answer(q question) Interval {
 		out = out.or(s.best)
 	}
 	return out
+}
+
+func newSearch(d []repeated) *search {
+	s := &search{steps: d, best: Interval{0, math.Inf(1)}}
+	times := 0.0
+	for _, step := range d {
+		s.pilots = append(s.pilots, pilot(step.loss))
+		times += step.times
+	}
+	s.points = windowSize(times)
+	return s
 }
 
 func (s *search) refine(q question, grid float64) {
@@ -378,7 +387,11 @@ func newTilted(s *search, theta, grid float64) (t *tilted, size int) {
 		ups[i], lows[i] = discretise(s.loss, h)
 	}
 	first := int(math.Floor(lo/h)) - 16
-	t = &tilted{upper: newSide(d, ups, theta, first, size), lower: newSide(d, lows, theta, first, size)}
+	t = new(tilted)
+	both(
+		func() { t.upper = newSide(d, ups, theta, first, size) },
+		func() { t.lower = newSide(d, lows, theta, first, size) },
+	)
 	t.transform(d, ups, lows, size)
 	return t, size
 }
@@ -488,26 +501,44 @@ func (t *tilted) transform(d []repeated, ups, lows []*lattice, n int) {
 		f.transform(steps[i], false)
 	}
 	out := make([]complex128, n)
-	up, low := make([]complex128, len(d)), make([]complex128, len(d))
-	size, off := 0.0, 0.0 // sums of absolute values, and of their errors
-	for k := 0; k <= n/2; k++ {
-		for i, z := range steps {
-			a, b := z[k], cmplx.Conj(z[(n-k)%n])
-			up[i], low[i] = (a+b)/2, (a-b)/2i
+	type sums struct{ size, off float64 } // of absolute values, and of their errors
+	compose := func(from, to int) (s sums) {
+		up, low := make([]complex128, len(d)), make([]complex128, len(d))
+		for k := from; k < to; k++ {
+			for i, z := range steps {
+				a, b := z[k], cmplx.Conj(z[(n-k)%n])
+				up[i], low[i] = (a+b)/2, (a-b)/2i
+			}
+			u, uOff := product(up, d, gamma)
+			l, lOff := product(low, d, gamma)
+			s.size += 2 * (cmplx.Abs(u) + cmplx.Abs(l))
+			s.off += 2 * (uOff + lOff)
+			out[k] = u + 1i*l
+			if k > 0 {
+				out[n-k] = cmplx.Conj(u) + 1i*cmplx.Conj(l)
+			}
 		}
-		u, uOff := product(up, d, gamma)
-		l, lOff := product(low, d, gamma)
-		size += 2 * (cmplx.Abs(u) + cmplx.Abs(l))
-		off += 2 * (uOff + lOff)
-		out[k] = u + 1i*l
-		if k > 0 {
-			out[n-k] = cmplx.Conj(u) + 1i*cmplx.Conj(l)
-		}
+		return s
 	}
+	var low, high sums
+	both(
+		func() { low = compose(0, n/16) }, // the others have hardly any weight
+		func() { high = compose(n/16, n/2+1) },
+	)
 	f.transform(out, true)
-	off = (off + gamma*size) / float64(n) // of each point of what came back
-	t.upper.gather(out, off, func(z complex128) float64 { return real(z) })
-	t.lower.gather(out, off, func(z complex128) float64 { return imag(z) })
+	off := (low.off + high.off + gamma*(low.size+high.size)) / float64(n) // of each point of what came back
+	both(
+		func() { t.upper.gather(out, off, func(z complex128) float64 { return real(z) }) },
+		func() { t.lower.gather(out, off, func(z complex128) float64 { return imag(z) }) },
+	)
+}
+
+// both does two things at once.
+func both(a, b func()) {
+	var other sync.WaitGroup
+	other.Go(b)
+	a()
+	other.Wait()
 }
 
 // product is the Fourier coefficient of the composition, given those of the steps,

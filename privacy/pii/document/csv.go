@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 )
 
@@ -32,6 +33,8 @@ type csvReader struct {
 	header  bool
 	raw     []byte // the field at hand as it stands
 	text    []byte // what it says
+	record  []csvField
+	subject []byte // of the row at hand
 }
 
 func readCSV(j *job, r io.Reader, comma byte) error {
@@ -99,58 +102,90 @@ func (p *csvReader) errorf(format string, args ...any) error {
 	return fmt.Errorf("%sread CSV at line %d, column %d: %w", p.prefix, p.line, p.col, fmt.Errorf(format, args...))
 }
 
-// row reads one record and copies its end.
-func (p *csvReader) row(row int) error {
-	var name []byte
-	for i := 0; ; i++ {
-		end, err := p.field()
-		if err != nil {
-			return err
-		}
-		blank := i == 0 && end != p.comma && len(p.raw) == 0
-		if p.columns != nil && i >= len(p.columns) {
-			return p.errorf("row %d has more than %d fields", row, len(p.columns))
-		}
-		name = append(strconv.AppendInt(append(name[:0], "row "...), int64(row), 10), ", column "...)
-		if p.header && row > 1 {
-			name = append(name, p.columns[i]...)
-		} else {
-			name = strconv.AppendInt(name, int64(i+1), 10)
-		}
-		if !blank {
-			if err := p.put(string(name)); err != nil {
-				return err
-			}
-		}
-		if end == p.comma {
-			if err := p.out.WriteByte(end); err != nil {
-				return err
-			}
-			continue
-		}
-		if p.columns == nil {
-			p.columns = make([]string, i+1)
-		}
-		if i+1 < len(p.columns) && !blank {
-			return p.errorf("row %d has %d fields, the first has %d", row, i+1, len(p.columns))
-		}
-		return p.end(end)
-	}
-}
+// A csvField is a field as it stands, and what it says.
+type csvField struct{ raw, text []byte }
 
-// put hands over the field at hand and writes what is to stand there.
-func (p *csvReader) put(name string) error {
-	out, err := p.part(name, p.text)
+// row reads one record and writes it.
+func (p *csvReader) row(row int) error {
+	n, end, err := p.fields(row)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(out, p.text) {
-		p.raw = append(p.raw[:0], out...)
-		if bytes.ContainsAny(out, "\"\r\n") || bytes.IndexByte(out, p.comma) >= 0 {
-			p.raw = append(append(append(p.raw[:0], '"'), bytes.ReplaceAll(out, []byte{'"'}, []byte(`""`))...), '"')
+	p.subject = nil
+	for i, f := range p.record[:n] {
+		if p.column(row, i) == p.subjectColumn && p.subjectColumn != "" {
+			p.subject = f.text
 		}
 	}
-	_, err = p.out.Write(p.raw)
+	for i, f := range p.record[:n] {
+		if i > 0 {
+			if err := p.out.WriteByte(p.comma); err != nil {
+				return err
+			}
+		}
+		if n == 1 && len(f.raw) == 0 {
+			break // an empty line
+		}
+		if err := p.put(row, i, f); err != nil {
+			return err
+		}
+	}
+	return p.end(end)
+}
+
+// fields reads the fields of a row into p.record; end is the byte that ended it.
+func (p *csvReader) fields(row int) (n int, end byte, err error) {
+	for end = p.comma; end == p.comma; n++ {
+		if p.columns != nil && n >= len(p.columns) {
+			return 0, 0, p.errorf("row %d has more than %d fields", row, len(p.columns))
+		}
+		if end, err = p.field(); err != nil {
+			return 0, 0, err
+		}
+		if n == len(p.record) {
+			p.record = append(p.record, csvField{})
+		}
+		f := &p.record[n]
+		f.raw, f.text = append(f.raw[:0], p.raw...), append(f.text[:0], p.text...)
+	}
+	blank := n == 1 && len(p.record[0].raw) == 0
+	if p.columns == nil {
+		p.columns = make([]string, n)
+	}
+	if n < len(p.columns) && !blank {
+		return 0, 0, p.errorf("row %d has %d fields, the first has %d", row, n, len(p.columns))
+	}
+	return n, end, nil
+}
+
+// column is the name of a column: its number where there is no header, and in the
+// header.
+func (p *csvReader) column(row, i int) string {
+	if p.header && row > 1 {
+		return p.columns[i]
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// put hands over a field and writes what is to stand there.
+func (p *csvReader) put(row, i int, f csvField) error {
+	column := p.column(row, i)
+	name := "row " + strconv.Itoa(row) + ", column " + column
+	if p.header && row == 1 {
+		column = "" // of its own
+	}
+	out, err := p.part(Part{Name: name, Column: column, Subject: string(p.subject), Text: f.text})
+	if err != nil {
+		return err
+	}
+	raw := f.raw
+	if !bytes.Equal(out, f.text) {
+		raw = out
+		if bytes.ContainsAny(out, "\"\r\n") || bytes.IndexByte(out, p.comma) >= 0 {
+			raw = slices.Concat([]byte{'"'}, bytes.ReplaceAll(out, []byte{'"'}, []byte(`""`)), []byte{'"'})
+		}
+	}
+	_, err = p.out.Write(raw)
 	return err
 }
 

@@ -46,6 +46,12 @@ type Part struct {
 	// Name says where it stands: "$.users[3].email", "row 3, column email",
 	// "Subject". Empty for plain text.
 	Name string
+	// Column is the column of a table, by its number from 1 where it has no name,
+	// or the name of the member of JSON that the text is the value of, or within
+	// the array of. Empty in other formats and of what names something itself.
+	Column string
+	// Subject is what the row has in the column that Settings names.
+	Subject string
 	// Text is the text as people read it: unescaped, decoded, in UTF-8 where the
 	// document tells its character set. It is valid until the function returns.
 	Text []byte
@@ -54,6 +60,11 @@ type Part struct {
 	Offset int64
 	// Found is what the scanner found in Text. Nil without a scanner.
 	Found []pii.Finding
+	// Number says that it is a number of JSON.
+	Number bool
+	// Bare, where it is not nil, may be set to true by a function that returns a
+	// number for a string of JSON: it is then written without quotes.
+	Bare *bool
 }
 
 // A Scanner finds personal data: a *pii.Scanner.
@@ -70,6 +81,9 @@ type Settings struct {
 	// Scanner, if set, looks through every part. Without it parts come with no
 	// findings, and plain text is cut at ends of lines.
 	Scanner Scanner
+	// Subject is the column that names the person whose row it is: of CSV and
+	// Parquet. Every part of the row comes with it.
+	Subject string
 	Limits  Limits
 }
 
@@ -174,7 +188,9 @@ type job struct {
 	scanner Scanner
 	limits  Limits
 	each    func(Part) ([]byte, error)
-	w       io.Writer // nil when the document is only read
+	// subjectColumn is Settings.Subject.
+	subjectColumn string
+	w             io.Writer // nil when the document is only read
 	// prefix begins the name of every part: "member.csv!".
 	prefix string
 	depth  int
@@ -183,7 +199,7 @@ type job struct {
 }
 
 func newJob(ctx context.Context, s Settings, each func(Part) ([]byte, error)) *job {
-	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, unpacked: new(int64)}
+	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, unpacked: new(int64)}
 }
 
 func (j *job) run(f Format, r io.Reader) error {
@@ -206,14 +222,14 @@ func (j *job) inside(name string) (*job, error) {
 }
 
 // part hands over one text and returns what is to stand there.
-func (j *job) part(name string, text []byte) ([]byte, error) {
+func (j *job) part(p Part) ([]byte, error) {
 	if err := j.ctx.Err(); err != nil {
 		return nil, err
 	}
-	p := Part{Name: j.prefix + name, Text: text}
+	p.Name = j.prefix + p.Name
 	if j.scanner != nil {
 		var err error
-		if p.Found, err = j.scanner.ScanNamed(j.ctx, p.Name, text); err != nil {
+		if p.Found, err = j.scanner.ScanNamed(j.ctx, p.Name, p.Text); err != nil {
 			return nil, err
 		}
 	}

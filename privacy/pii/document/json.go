@@ -34,8 +34,10 @@ type jsonReader struct {
 	line int // from 1
 	col  int // in bytes, from 1: of the next byte
 	path []byte
-	raw  []byte // the literal at hand
-	text []byte // what it says
+	// member is the name of the innermost member that the value at hand is in.
+	member string
+	raw    []byte // the literal at hand
+	text   []byte // what it says
 }
 
 func readJSON(j *job, r io.Reader, many bool) error {
@@ -152,7 +154,10 @@ func (p *jsonReader) object(depth int) error {
 		if err := p.string(" (key)"); err != nil {
 			return err
 		}
-		p.path = append(p.path, p.text[:min(len(p.text), 200)]...)
+		key := p.text[:min(len(p.text), 200)]
+		p.path = append(p.path, key...)
+		outer := p.member
+		p.member = string(key)
 		if b, err = p.space(); err != nil {
 			return err
 		}
@@ -168,7 +173,7 @@ func (p *jsonReader) object(depth int) error {
 		if err := p.value(b, depth+1); err != nil {
 			return err
 		}
-		p.path = p.path[:here]
+		p.path, p.member = p.path[:here], outer
 		if b, err = p.space(); err != nil {
 			return err
 		}
@@ -236,10 +241,16 @@ func (p *jsonReader) string(suffix string) error {
 	if p.text, err = unquote(p.text[:0], p.raw); err != nil {
 		return err
 	}
-	out, err := p.part(string(p.path)+suffix, p.text)
+	column, bare := p.member, false
+	if suffix != "" {
+		column = ""
+	}
+	out, err := p.part(Part{Name: string(p.path) + suffix, Column: column, Text: p.text, Bare: &bare})
 	switch {
 	case err != nil:
 		return passed{err}
+	case bare && suffix == "" && isNumber(out):
+		return p.write(out...)
 	case bytes.Equal(out, p.text):
 		return p.write(p.raw...)
 	}
@@ -324,16 +335,18 @@ func (p *jsonReader) number(b byte) error {
 		return fmt.Errorf("%.40q is no number", p.raw)
 	}
 	p.text = append(p.text[:0], p.raw...)
-	out, err := p.part(string(p.path), p.text)
+	out, err := p.part(Part{Name: string(p.path), Column: p.member, Text: p.text, Number: true})
 	switch {
 	case err != nil:
 		return passed{err}
-	case bytes.Equal(out, p.raw):
-		return p.write(p.raw...)
-	case len(out) > 0 && (out[0] == '-' || out[0] >= '0' && out[0] <= '9') && json.Valid(out):
+	case isNumber(out):
 		return p.write(out...)
 	}
 	return p.write(quote(out)...)
+}
+
+func isNumber(text []byte) bool {
+	return len(text) > 0 && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') && json.Valid(text)
 }
 
 // word reads true, false or null, which are nobody's data.
