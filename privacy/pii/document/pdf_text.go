@@ -66,9 +66,9 @@ func (p *pdfParser) value(depth int) any {
 	case c == '<':
 		end := bytes.IndexByte(rest, '>')
 		if end < 0 {
-			end = len(rest) - 1
+			end = len(rest)
 		}
-		p.at += end + 1
+		p.at += min(end+1, len(rest))
 		return pdfString(hexString(rest[1:end]))
 	case c == '[':
 		p.at++
@@ -163,6 +163,7 @@ func (p *pdfParser) string() pdfString {
 		}
 		out = append(out, c)
 	}
+	p.at = len(p.b)
 	return out
 }
 
@@ -197,7 +198,10 @@ func (p *pdfParser) array(depth int) any {
 	var out pdfArray
 	for depth < pdfDepth {
 		p.space()
-		if p.at >= len(p.b) || p.b[p.at] == ']' {
+		if p.at >= len(p.b) {
+			break
+		}
+		if p.b[p.at] == ']' {
 			p.at++
 			break
 		}
