@@ -18,6 +18,7 @@ const (
 	formDot
 	formSlash
 	formColon
+	formParen
 	formClasses
 )
 
@@ -33,8 +34,11 @@ var formClass = func() (c [128]uint8) {
 			c[b] = formLetter
 		default:
 			c[b] = formClasses
-			if i := strings.IndexByte(" -./:", byte(b)); i >= 0 {
+			if i := strings.IndexByte(" -./:(", byte(b)); i >= 0 {
 				c[b] = uint8(formSpace + i)
+			}
+			if b == ')' {
+				c[b] = formParen
 			}
 		}
 	}
