@@ -116,12 +116,9 @@ var germany = []Recognizer{
 		Context: []string{"ust", "ustid", "ust idnr", "umsatzsteuer", "vat", "mwst"},
 	},
 	{
-		Name: "de-commercial-register", Type: "DE_HANDELSREGISTER", Doc: "commercial register: section A or B and a number; told by context",
-		Forms: []string{"9{1,6}", "AAA9{1,6}", "AAA 9{1,6}"},
+		Name: "de-commercial-register", Type: "DE_HANDELSREGISTER", Doc: "commercial register: section A or B and a number",
+		Forms: []string{"AAA9{1,6}", "AAA 9{1,6}"},
 		Check: func(m Match) (float64, string) {
-			if digits(m.Plain) {
-				return 0.02, ""
-			}
 			if s := string(m.Plain[:3]); s != "HRB" && s != "HRA" {
 				return 0, ""
 			}

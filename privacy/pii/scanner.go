@@ -229,21 +229,19 @@ func (s *Scanner) tag(ctx context.Context, text []byte, from int, found []Findin
 
 // A view is one text being looked at, with what is worth keeping for the next one.
 type view struct {
-	s     *Scanner
-	text  []byte
-	from  int
-	name  []uint16 // the words of the part's name
-	words []word
-	ids   []uint16 // the number of each word in the vocabulary, once asked
-	marks []int32
-	cands []candidate
-	taken []uint64 // a bit for each byte that has been given to a finding
-	plain [maxForm]byte
-	cur   int // the recogniser whose find is running
-	// around are the words that mean something around the words from first to last.
-	around      []int
-	first, last int
-	near        int // the word that was at hand last
+	s           *Scanner
+	text        []byte
+	from        int
+	name        []uint16 // the words of the part's name
+	words       []word
+	ids         []uint16 // the number of each word in the vocabulary, once asked
+	marks       []int32
+	cands       []candidate
+	taken       []uint64 // a bit for each byte that has been given to a finding
+	plain       [maxForm]byte
+	cur         int  // the recogniser whose find is running
+	left, right side // of the place that was asked about last
+	near        int  // the word that was at hand last
 	// Where the last date, key and address ended: what is within is not read again.
 	dated, keyed, linked int
 	// steps counts the bytes that were looked at more than once: tests hold it
@@ -262,7 +260,7 @@ type candidate struct {
 
 // look asks every recogniser at its places.
 func (v *view) look() {
-	v.cands, v.near, v.first = v.cands[:0], 0, -1
+	v.cands, v.near, v.left.of, v.right.of = v.cands[:0], 0, -1, -1
 	v.dated, v.keyed, v.linked = 0, 0, 0
 	v.split()
 	v.ids = slices.Grow(v.ids[:0], len(v.words))[:len(v.words)]
@@ -397,31 +395,61 @@ func (v *view) resolve() []Finding {
 	if len(v.cands) == 0 {
 		return nil
 	}
-	slices.SortFunc(v.cands, func(a, b candidate) int {
+	slices.SortFunc(v.cands, func(a, b candidate) int { return int(a.start - b.start) })
+	out := make([]Finding, 0, len(v.cands))
+	for i := 0; i < len(v.cands); {
+		// Those that overlap one another, directly or by others between them.
+		end, j := v.cands[i].end, i+1
+		for j < len(v.cands) && v.cands[j].start < end {
+			end = max(end, v.cands[j].end)
+			j++
+		}
+		from := len(out)
+		for _, c := range v.winners(v.cands[i:j], int(end)) {
+			if v.s.allow.has(v.text[c.start:c.end]) {
+				continue
+			}
+			rec := &v.s.list[c.rec]
+			f := Finding{Start: int(c.start), End: int(c.end), Type: rec.Type, Score: float64(c.score), Recognizer: rec.Name}
+			if v.s.settings.Explain {
+				f.Why = c.explain()
+			}
+			out = append(out, f)
+		}
+		slices.SortFunc(out[from:], func(a, b Finding) int { return a.Start - b.Start })
+		i = j
+	}
+	return out
+}
+
+// winners sorts the ones that stay to the front. A bit for each byte tells what has been
+// given away.
+func (v *view) winners(group []candidate, end int) []candidate {
+	if len(group) == 1 {
+		return group
+	}
+	slices.SortFunc(group, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.end-b.start, a.end-a.start), cmp.Compare(a.rec, b.rec), cmp.Compare(a.start, b.start))
 	})
-	n := len(v.text)/64 + 1
+	low := int(group[0].start)
+	for _, c := range group {
+		low = min(low, int(c.start))
+	}
+	n := (end-low)/64 + 1
 	v.taken = slices.Grow(v.taken[:0], n)[:n]
 	clear(v.taken)
-	var out []Finding
-	for _, c := range v.cands {
-		text := v.text[c.start:c.end]
-		if !v.take(int(c.start), int(c.end)) || v.s.allow.has(text) {
-			continue
+	kept := group[:0]
+	for _, c := range group {
+		if v.take(int(c.start)-low, int(c.end)-low) {
+			kept = append(kept, c)
 		}
-		rec := &v.s.list[c.rec]
-		f := Finding{Start: int(c.start), End: int(c.end), Type: rec.Type, Score: float64(c.score), Recognizer: rec.Name}
-		if v.s.settings.Explain {
-			f.Why = c.explain()
-		}
-		out = append(out, f)
 	}
-	slices.SortFunc(out, func(a, b Finding) int { return a.Start - b.Start })
-	return out
+	return kept
 }
 
 // take marks bytes as given away, unless one of them was.
 func (v *view) take(start, end int) bool {
+	v.steps += end - start
 	for i := start; i < end; i++ {
 		if v.taken[i>>6]>>(i&63)&1 == 1 {
 			return false
