@@ -218,6 +218,9 @@ func (v *view) localPhone(p *phoneRun, k, n int) (float64, string) {
 	if n < 7 || n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
 		return 0, ""
 	}
+	if end := p.end[k-1]; k > 2 && p.gap[1] == '/' || k == 4 && end+1 < len(v.text) && v.text[end] == '-' && p.gap[1] == '-' && p.length[0] <= 3 && isLetter(v.text[end+1]) {
+		return 0, "" // models of a thing, and an IP address within the name of a host
+	}
 	for i, l := range p.length[:k] {
 		if l < 2 && i > 0 || l > 8 && k > 1 || l > 4 && k == 2 && p.length[0] > 4 {
 			return 0, ""
