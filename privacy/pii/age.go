@@ -1,11 +1,16 @@
 package pii
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // age is how old people are. The finding is the number.
 var age = Recognizer{
 	Name: "age", Type: Age, Doc: "numbers up to 120 that the words beside them say are ages",
 	on: onNumber,
+	knows: strings.Fields("year years yr yrs old olds young of age ages y yo o yrold jährige jähriger jährigen jahre alt jung años de edad ans ai a aged alter âge is was at " +
+		"anni anos lat tengo tiene ho ha tenho tem mam ma turned turning turns m am i today yesterday on last this next in and but now when"),
 	find: func(v *view, at int) {
 		w := v.words[at]
 		if w.len() > 3 || w.kind != digit {
@@ -49,20 +54,12 @@ func (v *view) aged(at int) float64 {
 	return 0
 }
 
-// lower is a word in lower case, "" where there is none.
+// lower is a word in lower case if a recogniser knows it, and "" if none does.
 func (v *view) lower(at int) string {
-	if at < 0 || at >= len(v.words) || v.words[at].len() > 24 {
+	if at < 0 || at >= len(v.words) {
 		return ""
 	}
-	var buf [24]byte
-	out := buf[:0]
-	for _, b := range v.text[v.words[at].start:v.words[at].end] {
-		if b >= 0x80 {
-			return string(foldHigh(nil, v.text[v.words[at].start:v.words[at].end]))
-		}
-		out = append(out, lowerByte(b))
-	}
-	return string(out)
+	return v.s.vocabulary.names[v.id(at)]
 }
 
 // closes reports whether a clause ends after a word: what follows is no noun that the

@@ -91,5 +91,8 @@ func cardNetwork(d []byte) (score float64, name string) {
 	if len(d) == 13 {
 		score /= 2 // Visa gave up 13 digits; times in milliseconds have them
 	}
+	if score == 0 && len(d) >= 13 && d[0] != '0' {
+		return 0.12, "no network that is listed"
+	}
 	return score, name
 }

@@ -13,11 +13,12 @@ const (
 	wordsAfter, bytesAfter   = 3, 48
 )
 
-// A vocabulary numbers the words that mean something to a recogniser, from 1. It
-// also knows, by first byte and length, which words cannot be among them.
+// A vocabulary numbers the words that mean something to a recogniser, from 1.
 type vocabulary struct {
 	ids   map[string]uint16
-	maybe [256]uint64 // bit n: a word of n bytes (63: more) begins with this byte
+	names []string // by number
+	maybe sieve    // of all words
+	first sieve    // of those that begin what a recogniser looks for
 	// unspaced are words of scripts that put no space between words: there, and
 	// only there, a part of a word is a word.
 	unspaced []string
@@ -27,13 +28,38 @@ func (d *vocabulary) add(w string) uint16 {
 	if id, ok := d.ids[w]; ok {
 		return id
 	}
-	id := uint16(len(d.ids) + 1)
+	id := uint16(len(d.names))
 	d.ids[w] = id
-	d.maybe[w[0]] |= 1 << min(len(w), 63)
+	d.names = append(d.names, w)
+	d.maybe.add(w)
 	if r, _ := utf8.DecodeRuneInString(w); unspaced(r) {
 		d.unspaced = append(d.unspaced, w)
 	}
 	return id
+}
+
+// A sieve knows which words cannot be in a set, by their first two bytes, their last
+// and their length. Words beyond ASCII always may be.
+type sieve [2048]uint64
+
+func (s *sieve) place(w []byte) (bits *uint64, n int) {
+	// Five bits tell letters apart, whichever case they are of.
+	first, last := w[0]&31, w[len(w)-1]&31
+	second := first
+	if len(w) > 1 {
+		second = w[1] & 31
+	}
+	return &s[(int(first)|int(second)<<5|int(last)<<10^int(last)<<6)&2047], min(len(w), 63)
+}
+
+func (s *sieve) add(w string) {
+	bits, n := s.place([]byte(w))
+	*bits |= 1 << n
+}
+
+func (s *sieve) has(w []byte) bool {
+	bits, n := s.place(w)
+	return *bits>>n&1 == 1 || w[0] >= utf8.RuneSelf || len(w) > 1 && w[1] >= utf8.RuneSelf
 }
 
 func unspaced(r rune) bool {
@@ -42,18 +68,15 @@ func unspaced(r rune) bool {
 
 // id is the number of a word, 0 for one that means nothing.
 func (d *vocabulary) id(w []byte) uint16 {
-	if len(w) == 0 || len(w) > 60 {
+	if len(w) == 0 || len(w) > 60 || !d.maybe.has(w) {
 		return 0
 	}
 	var buf [64]byte
 	folded := buf[:0]
-	for i, b := range w {
+	for _, b := range w {
 		if b >= utf8.RuneSelf {
 			folded = foldHigh(folded[:0], w)
 			break
-		}
-		if i == 0 && d.maybe[lowerByte(b)]>>min(len(w), 63)&1 == 0 {
-			return 0
 		}
 		folded = append(folded, lowerByte(b))
 	}
@@ -148,22 +171,37 @@ func (v *view) id(at int) uint16 {
 
 const unasked = 1<<16 - 1
 
+// surround collects the words around those from first to last that mean something,
+// and remembers them: many recognisers ask about the same place.
+func (v *view) surround(first, last int) {
+	if v.first == first && v.last == last {
+		return
+	}
+	v.first, v.last, v.around = first, last, v.around[:0]
+	start, end := v.words[first].start, v.words[last].end
+	for i := first - 1; i >= first-wordsBefore && i >= -len(v.name); i-- {
+		if i >= 0 && start-v.words[i].start > bytesBefore {
+			break
+		}
+		if v.id(i) != 0 {
+			v.around = append(v.around, i)
+		}
+	}
+	for i := last + 1; i <= last+wordsAfter && i < len(v.words) && v.words[i].end-end <= bytesAfter; i++ {
+		if v.id(i) != 0 {
+			v.around = append(v.around, i)
+		}
+	}
+}
+
 // hint looks for a word of h around the words from first to last. It returns the
 // index of the word, or of the last of several.
 func (v *view) hint(h *hints, first, last int) (at int, ok bool) {
 	if h.empty() {
 		return 0, false
 	}
-	start, end := v.words[first].start, v.words[last].end
-	for i := first - 1; i >= first-wordsBefore && i >= -len(v.name); i-- {
-		if i >= 0 && start-v.words[i].start > bytesBefore {
-			break
-		}
-		if v.hinted(h, i) {
-			return i, true
-		}
-	}
-	for i := last + 1; i <= last+wordsAfter && i < len(v.words) && v.words[i].end-end <= bytesAfter; i++ {
+	v.surround(first, last)
+	for _, i := range v.around {
 		if v.hinted(h, i) {
 			return i, true
 		}
@@ -173,9 +211,6 @@ func (v *view) hint(h *hints, first, last int) (at int, ok bool) {
 
 func (v *view) hinted(h *hints, at int) bool {
 	id := v.id(at)
-	if id == 0 {
-		return false
-	}
 	if n := int(id >> 6); n < len(h.set) && h.set[n]>>(id&63)&1 == 1 {
 		return true
 	}

@@ -1,15 +1,24 @@
 package pii
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // dateTime is dates and times, dates of birth among them.
 var dateTime = Recognizer{
 	Name: "date-time", Type: DateTime,
 	Doc: "dates, days of the week, years and times as people write them; stamps that machines write, with seconds and a zone, need context",
-	on:  onNumber | onWords, words: append(slices.Concat(months[:]...), append(weekdays, shortDays...)...),
+	on:  onNumber | onWords,
+	knows: strings.Fields("de del of at gmt utc est edt pst pdt cst cdt mst mdt cet cest bst ist in since until till during circa year born founded early late mid by before after spring summer " +
+		"autumn winter seit jahr jahre anno année depuis año desde dal nel ano rok roku sinds copyright c from to class a the"),
+	words: append(slices.Concat(months[:]...), append(weekdays, shortDays...)...),
 	find: func(v *view, at int) {
 		d := dateReader{v: v, i: int(v.words[at].start)}
 		w := v.words[at]
+		if int(w.start) < v.dated {
+			return // in a date that was read already
+		}
 		if w.start > 0 && (v.text[w.start-1] == '_' || v.text[w.start-1] == '@' || v.text[w.start-1] == '$') || v.gluedLeft(at) {
 			return
 		}
@@ -19,6 +28,7 @@ var dateTime = Recognizer{
 		if score == 0 || end < len(v.text) && (isAlnum(v.text[end]) || glued(v.text, end)) {
 			return
 		}
+		v.dated = end
 		v.found(int(w.start), end, score, why)
 	},
 	Context: []string{"born", "birth", "birthday", "birthdate", "dob", "dateofbirth", "geboren", "geburtsdatum", "geburtstag", "né", "née", "naissance", "nacido", "nacida",
@@ -165,8 +175,8 @@ func (d *dateReader) yearLast() bool {
 
 // word is the word that begins at i, in lower case, and its end.
 func (d *dateReader) word() (string, int) {
-	k, ok := slices.BinarySearchFunc(d.v.words, d.i, func(w word, i int) int { return int(w.start) - i })
-	if !ok {
+	k := d.v.wordAt(d.i)
+	if int(d.v.words[k].start) != d.i {
 		return "", d.i
 	}
 	return d.v.lower(k), int(d.v.words[k].end)
@@ -175,24 +185,34 @@ func (d *dateReader) word() (string, int) {
 // month reads the name of one.
 func (d *dateReader) month() bool {
 	name, end := d.word()
-	if name == "" || d.v.s.month(name) == 0 {
+	if name == "" || monthNumber[name] == 0 {
 		return false
 	}
 	d.i = end
 	return true
 }
 
-func (s *Scanner) month(name string) int {
+// monthNumber is a month by its name.
+var monthNumber = func() map[string]int {
+	m := map[string]int{}
 	for i, names := range months {
-		if slices.Contains(names, name) {
-			return i + 1
+		for _, n := range names {
+			m[n] = i + 1
 		}
 	}
-	return 0
-}
+	return m
+}()
 
+// spaces skips two of them, or the end of a line that the next one continues, as
+// headers of mail do.
 func (d *dateReader) spaces() {
-	for n := 0; n < 2 && (d.at(' ') || d.at('\t')); n++ {
+	top := 2
+	for n := 0; n < top; n++ {
+		if n < 2 && top == 2 && d.at('\n') {
+			top = 12
+		} else if !d.at(' ') && !d.at('\t') {
+			break
+		}
 	}
 }
 
@@ -247,7 +267,7 @@ func (d *dateReader) dayMonth(at int) bool {
 func (d *dateReader) named(at int) (float64, string) {
 	name := d.v.lower(at)
 	d.i = int(d.v.words[at].end)
-	if d.v.s.month(name) > 0 {
+	if monthNumber[name] > 0 {
 		return d.monthFirst(name)
 	}
 	long := slices.Contains(weekdays, name)
@@ -255,22 +275,22 @@ func (d *dateReader) named(at int) (float64, string) {
 		d.at('.')
 		d.at(',')
 		d.spaces()
-		k, ok := slices.BinarySearchFunc(d.v.words, d.i, func(w word, i int) int { return int(w.start) - i })
-		if !ok {
+		k := d.v.wordAt(d.i)
+		if int(d.v.words[k].start) != d.i {
 			return false
 		}
 		if d.v.words[k].kind&digit != 0 {
 			return d.try(d.yearFirst) || d.try(d.yearLast) || d.try(func() bool { return d.dayMonth(k) })
 		}
 		name := d.v.lower(k)
-		if d.v.s.month(name) == 0 {
+		if monthNumber[name] == 0 {
 			return false
 		}
 		d.i = int(d.v.words[k].end)
 		score, _ := d.monthFirst(name)
 		return score > 0
 	})
-	if rest && (d.machine || d.try(d.clock) && d.machine || !long && d.stamped()) {
+	if rest && (d.machine || d.try(d.clock) && d.machine) {
 		return 0.3, "is a stamp as programs write it"
 	}
 	if rest {
@@ -280,18 +300,6 @@ func (d *dateReader) named(at int) (float64, string) {
 		return 0.6, "is a day of the week"
 	}
 	return 0, ""
-}
-
-// stamped reports whether seconds end what was read: "Wed Sep 11 19:42:14 2002".
-func (d *dateReader) stamped() bool {
-	start := max(0, d.i-12)
-	colons := 0
-	for _, b := range d.v.text[start:d.i] {
-		if b == ':' {
-			colons++
-		}
-	}
-	return colons == 2
 }
 
 // monthFirst reads April 13th, 1978; April 1978; Apr 13.
@@ -318,10 +326,14 @@ func (d *dateReader) monthFirst(name string) (float64, string) {
 		if !d.yearAfter() {
 			d.try(func() bool { // Sep 11 19:42:14 2002
 				d.spaces()
-				return d.time() && (d.spaces1() && year(d.number(4, 4)))
+				d.machine = d.time() && d.spaces1() && year(d.number(4, 4))
+				return d.machine
 			})
 		} else {
 			d.try(d.clock)
+		}
+		if d.machine {
+			return 0.3, "is a stamp as programs write it"
 		}
 		return 0.7, "names a day of a month"
 	}
@@ -395,7 +407,7 @@ func (d *dateReader) clock() bool {
 		if !d.spaces1() {
 			return false
 		}
-		d.try(func() bool { name, end := d.word(); d.i = end; d.spaces(); return name == "at" })
+		d.try(func() bool { name, end := d.word(); d.i = end; return name == "at" && d.spaces1() })
 	}
 	if !d.time() {
 		return false
@@ -437,6 +449,11 @@ func (d *dateReader) bareYear(at int) (float64, string) {
 		return 0.6, "is a year"
 	case "copyright", "c", "from", "to", "class":
 		return 0.35, "may be a year"
+	case "a", "the":
+		// "a 1979 film", not "the 2000 people"
+		if y >= 1900 && y <= 2050 && y%100 != 0 {
+			return 0.55, "is a year before a noun"
+		}
 	}
 	return 0, ""
 }

@@ -13,14 +13,14 @@ var emailAddress = Recognizer{
 	find: func(v *view, at int) {
 		text := v.text
 		start := at
-		for start > 0 && at-start < 64 && localByte(text[start-1]) {
+		for start > 0 && at-start < 64 && localBytes[text[start-1]] {
 			start--
 		}
 		for start < at && strings.IndexByte(".'-%&", text[start]) >= 0 {
 			start++
 		}
 		end := at + 1
-		for end < len(text) && end-at <= 255 && domainByte(text[end]) {
+		for end < len(text) && end-at <= 255 && domainBytes[text[end]] {
 			end++
 		}
 		for end > at+1 && (text[end-1] == '.' || text[end-1] == '-') {
@@ -38,11 +38,15 @@ var emailAddress = Recognizer{
 	},
 }
 
-func localByte(b byte) bool {
-	return isAlnum(b) || b >= 0x80 || strings.IndexByte("._%+-'&", b) >= 0
+// byteSet is the letters and digits, what is beyond ASCII if high is set, and marks.
+func byteSet(marks string, high bool) (set [256]bool) {
+	for b := range set {
+		set[b] = isAlnum(byte(b)) || high && b >= 0x80 || strings.IndexByte(marks, byte(b)) >= 0
+	}
+	return
 }
 
-func domainByte(b byte) bool { return isAlnum(b) || b == '.' || b == '-' || b >= 0x80 }
+var localBytes, domainBytes = byteSet("._%+-'&", true), byteSet(".-", true)
 
 // domain reports whether a name has two labels or more, the last of letters, and is
 // no name of a file.

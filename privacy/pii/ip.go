@@ -10,11 +10,11 @@ var ipv4 = Recognizer{
 	Name: "ipv4", Type: "IP_ADDRESS", Doc: "addresses of four numbers (RFC 791); those that are no machine's and those that look like versions need context",
 	Forms: []string{"9{1,3}.9{1,3}.9{1,3}.9{1,3}"}, tail: ":/-",
 	Check: func(m Match) (float64, string) {
-		a, err := netip.ParseAddr(string(m.Text))
-		if err != nil || !a.Is4() {
+		b, ok := quad(m.Text)
+		if !ok {
 			return 0, ""
 		}
-		b := a.As4()
+		a := netip.AddrFrom4(b)
 		switch {
 		case b[0] == 0, b[0] == 127, b[0] == 255, a.IsMulticast():
 			return 0.3, "is four numbers of one byte; no machine has it for itself"
@@ -27,6 +27,26 @@ var ipv4 = Recognizer{
 	},
 	Context: []string{"ip", "ipv4", "address", "host", "client", "remote", "server", "addr", "dns", "ping"},
 	Against: []string{"version", "ver", "v", "release", "build", "chapter", "section"},
+}
+
+// quad reads four numbers of one byte, without zeros before them.
+func quad(text []byte) (out [4]byte, ok bool) {
+	i, n, length := 0, 0, 0
+	for _, b := range text {
+		if b == '.' {
+			i, n, length = i+1, 0, 0
+			continue
+		}
+		if length > 0 && n == 0 {
+			return out, false
+		}
+		n, length = n*10+int(b-'0'), length+1
+		if n > 255 {
+			return out, false
+		}
+		out[i] = byte(n)
+	}
+	return out, true
 }
 
 var ipv6 = Recognizer{
@@ -47,7 +67,7 @@ var ipv6 = Recognizer{
 			end--
 		}
 		v.steps += end - start
-		if start > 0 && isAlnum(text[start-1]) || end < len(text) && isAlnum(text[end]) || bytes.Count(text[start:end], []byte{':'}) < 2 {
+		if start > 0 && isAlnum(text[start-1]) || end < len(text) && isAlnum(text[end]) || !bytes.Contains(text[start:end], []byte("::")) && bytes.Count(text[start:end], []byte{':'}) < 6 {
 			return
 		}
 		a, err := netip.ParseAddr(string(text[start:end]))

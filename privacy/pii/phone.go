@@ -19,8 +19,8 @@ var phoneNumber = Recognizer{
 		}
 	},
 	Context: []string{"phone", "phones", "telephone", "tel", "mobile", "cell", "cellphone", "cellular", "fax", "facsimile", "call", "calls", "called", "calling",
-		"dial", "ring", "rang", "sms", "text", "texted", "whatsapp", "telegram", "contact", "answering", "answer", "reach", "reached", "hotline", "helpline", "voicemail",
-		"messages", "office", "landline", "pager", "toll", "phonenumber", "msisdn",
+		"dial", "ring", "rang", "sms", "text me", "text us", "whatsapp", "telegram", "contact", "answering", "answer", "reach", "reached", "hotline", "helpline", "voicemail",
+		"messages to", "messages at", "office", "landline", "pager", "toll", "phonenumber", "msisdn",
 		"telefon", "telefonnummer", "handy", "handynummer", "mobil", "mobiltelefon", "rufnummer", "anrufen", "durchwahl", "téléphone", "portable", "appeler",
 		"teléfono", "telefono", "móvil", "movil", "celular", "llamar", "cellulare", "telefone", "telemóvel", "telefoon", "telefoonnummer", "gsm", "puhelin", "puhelinnumero",
 		"telefonnumer", "numer telefonu", "komórka", "тел", "телефон", "мобильный", "电话", "電話", "手机", "手機", "전화", "휴대폰", "携帯", "โทร"},
@@ -79,15 +79,15 @@ func (p *phoneRun) digits(groups int) int {
 func (v *view) phoneAt(at int) (p phoneRun, ok bool) {
 	text, w := v.text, v.words[at]
 	p.start = int(w.start)
-	if p.start > 0 && text[p.start-1] == '(' {
+	if end := int(w.end); p.start > 0 && text[p.start-1] == '(' && end < len(text) && text[end] == ')' {
 		p.start--
 		p.paren = true
 	}
-	if p.start > 0 && text[p.start-1] == '+' {
+	if p.start > 0 && text[p.start-1] == '+' && (p.start == 1 || !isAlnum(text[p.start-2])) {
 		p.start--
 		p.plus = true
 	}
-	if p.start > 1 && strings.IndexByte("-./:_=)@,$€£#", text[p.start-1]) >= 0 && (isDigit(text[p.start-2]) || strings.IndexByte("@$€£#_", text[p.start-1]) >= 0) {
+	if p.start > 1 && strings.IndexByte("-./:_=)@,+$#", text[p.start-1]) >= 0 && (isDigit(text[p.start-2]) || strings.IndexByte("@$#_+", text[p.start-1]) >= 0) {
 		return p, false
 	}
 	i := int(w.start)
@@ -182,6 +182,8 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 			return 0.03, "begins as an international number"
 		}
 		return 0.5, "begins as an international number"
+	case p.gap[1] == '/':
+		return v.localPhone(p, k, n)
 	case slices.Equal(shape, []int{3, 3, 4}) || slices.Equal(shape, []int{1, 3, 3, 4}) && text[0] == '1':
 		d := plainPhone(text)
 		d = d[len(d)-10:]
@@ -210,11 +212,14 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 
 // localPhone is what only context can tell.
 func (v *view) localPhone(p *phoneRun, k, n int) (float64, string) {
-	if n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
+	if p.start > 1 && v.text[p.start-1] == '-' && isLetter(v.text[p.start-2]) {
+		return 0, "" // the end of a name such as iso-8859-15
+	}
+	if n < 7 || n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
 		return 0, ""
 	}
 	for i, l := range p.length[:k] {
-		if l < 2 && i > 0 || l > 8 && k > 1 {
+		if l < 2 && i > 0 || l > 8 && k > 1 || l > 4 && k == 2 && p.length[0] > 4 {
 			return 0, ""
 		}
 	}
@@ -242,7 +247,7 @@ func dateLike(p *phoneRun, k int) bool {
 	if k == 4 && p.gap[1] == '.' && p.gap[2] == '.' && p.gap[3] == '.' {
 		return true
 	}
-	if k < 3 || p.gap[1] != p.gap[2] || p.paren || p.plus {
+	if k < 3 || p.gap[1] != p.gap[2] || p.gap[1] == ' ' || p.paren || p.plus {
 		return false
 	}
 	first, last := l[0] == 4 && l[1] <= 2 && l[2] <= 2, l[0] <= 2 && l[1] <= 2 && l[2] == 4

@@ -35,6 +35,8 @@ type Recognizer struct {
 	words []string // for onWords: the words, in lower case
 	find  func(v *view, at int)
 
+	// knows are words that find asks for with lower; others read as "".
+	knows []string
 	// tail are marks that may follow a form and belong to something else.
 	tail string
 	expr []expression // of a user: see Load

@@ -110,7 +110,7 @@ func (s *Scanner) threshold(typ string) float64 {
 
 // index sorts the recognisers by what they look at.
 func (s *Scanner) index() {
-	s.vocabulary.ids = map[string]uint16{}
+	s.vocabulary.ids, s.vocabulary.names = map[string]uint16{}, []string{""}
 	for i, r := range s.list {
 		s.context = append(s.context, newHints(&s.vocabulary, r.Context))
 		s.against = append(s.against, newHints(&s.vocabulary, r.Against))
@@ -123,8 +123,12 @@ func (s *Scanner) index() {
 		if r.expr != nil {
 			s.expr = append(s.expr, uint16(i))
 		}
+		for _, w := range r.knows {
+			s.vocabulary.add(w)
+		}
 		for _, w := range r.words {
 			id := int(s.vocabulary.add(w))
+			s.vocabulary.first.add(w)
 			for len(s.starts) <= id {
 				s.starts = append(s.starts, nil)
 			}
@@ -215,6 +219,11 @@ type view struct {
 	taken []uint64 // a bit for each byte that has been given to a finding
 	plain [maxForm]byte
 	cur   int // the recogniser whose find is running
+	// around are the words that mean something around the words from first to last.
+	around      []int
+	first, last int
+	near        int // the word that was at hand last
+	dated       int // where the last date ended
 	// steps counts the bytes that were looked at more than once: tests hold it
 	// against the length.
 	steps int
@@ -231,7 +240,7 @@ type candidate struct {
 
 // look asks every recogniser at its places.
 func (v *view) look() {
-	v.cands = v.cands[:0]
+	v.cands, v.near, v.dated, v.first = v.cands[:0], 0, 0, -1
 	v.split()
 	v.ids = slices.Grow(v.ids[:0], len(v.words))[:len(v.words)]
 	for i := range v.ids {
@@ -239,8 +248,10 @@ func (v *view) look() {
 	}
 	first, _ := slices.BinarySearchFunc(v.words, v.from, func(w word, from int) int { return int(w.start) - from })
 	for i := first; i < len(v.words); i++ {
+		v.near = i
 		v.word(i)
 	}
+	v.near = min(first, len(v.words)-1)
 	for _, m := range v.marks {
 		if int(m) >= v.from {
 			v.mark(int(m))
@@ -267,7 +278,7 @@ func (v *view) word(i int) {
 	if w.len() <= 4 && int(w.end)+1 < len(text) && text[w.end] == ':' && isHex(text[w.end+1]) {
 		v.ask(v.s.on[3], int(w.start))
 	}
-	if v.s.vocabulary.maybe[lowerByte(text[w.start])]>>min(w.len(), 63)&1 == 1 || w.kind&high != 0 && v.s.vocabulary.maybe[text[w.start]] != 0 {
+	if v.s.vocabulary.first.has(text[w.start:w.end]) {
 		if id := int(v.id(i)); id > 0 && id < len(v.s.starts) {
 			v.ask(v.s.starts[id], i)
 		}
@@ -312,8 +323,21 @@ func (v *view) found(start, end int, score float64, why string) {
 	if start < v.from || start >= end {
 		return
 	}
-	at, _ := slices.BinarySearchFunc(v.words, start+1, func(w word, pos int) int { return int(w.end) - pos })
-	v.add(v.cur, start, end, min(at, len(v.words)-1), score, why)
+	v.add(v.cur, start, end, v.wordAt(start), score, why)
+}
+
+// wordAt is the index of the word at a byte, or of the next one, or of the last. It
+// begins to look where it was asked last.
+func (v *view) wordAt(i int) int {
+	k := v.near
+	for k+1 < len(v.words) && int(v.words[k].end) <= i {
+		k++
+	}
+	for k > 0 && int(v.words[k-1].end) > i {
+		k--
+	}
+	v.near = k
+	return k
 }
 
 // add judges a match, which begins in the word at, by the words around it.

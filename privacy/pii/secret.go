@@ -185,12 +185,15 @@ var webToken = Recognizer{
 // password is passwords that stand where programs and people write them.
 var password = Recognizer{
 	Name: "password", Type: "PASSWORD", Doc: "what follows password and the like with a colon or an equals sign, and passwords in addresses",
-	on: onWords, words: []string{"password", "passwd", "pwd", "passphrase", "passcode", "pass", "passwort", "kennwort", "contraseña", "mot", "senha", "parola", "hasło", "wachtwoord", "lösenord", "пароль", "密码", "パスワード", "비밀번호",
-		"https", "http", "ftp", "ssh", "postgres", "postgresql", "mysql", "mongodb", "redis", "amqp", "amqps", "rediss", "srv", "smtp", "smtps", "imap", "sftp"},
+	on: onWords, words: append([]string{"password", "passwd", "pwd", "passphrase", "passcode", "pass", "passwort", "kennwort", "contraseña", "senha", "parola", "hasło",
+		"wachtwoord", "lösenord", "пароль", "密码", "パスワード", "비밀번호"}, schemes...),
 	find: func(v *view, at int) {
 		w := v.words[at]
 		if bytes.HasPrefix(v.text[w.end:], []byte("://")) {
 			v.userinfo(int(w.end) + 3)
+			return
+		}
+		if slices.Contains(schemes, v.lower(at)) {
 			return
 		}
 		start, end, quoted, sign := v.assigned(int(w.end))
@@ -209,6 +212,9 @@ var password = Recognizer{
 		}
 	},
 }
+
+// schemes are those of addresses that carry passwords.
+var schemes = []string{"https", "http", "ftp", "ssh", "postgres", "postgresql", "mysql", "mongodb", "redis", "amqp", "amqps", "rediss", "srv", "smtp", "smtps", "imap", "sftp"}
 
 // userinfo finds the password of scheme://name:password@host.
 func (v *view) userinfo(start int) {
@@ -233,11 +239,12 @@ func (v *view) userinfo(start int) {
 // secretValue is secrets without a form of their own.
 var secretValue = Recognizer{
 	Name: "secret", Type: "API_KEY", Doc: "values of high entropy that are set as a key, secret or token",
-	on: onWords, words: []string{"secret", "token", "apikey", "key", "secretkey", "accesskey", "authtoken", "accesstoken", "clientsecret", "credential", "credentials", "authorization", "bearer", "auth", "privatekey", "signature"},
+	knows: keyNames,
+	on:    onWords, words: []string{"secret", "token", "apikey", "key", "secretkey", "accesskey", "authtoken", "accesstoken", "clientsecret", "credential", "credentials", "authorization", "bearer", "auth", "privatekey", "signature"},
 	find: func(v *view, at int) {
 		w := v.words[at]
 		name := v.lower(at)
-		if name == "key" && !slices.Contains([]string{"api", "secret", "access", "private", "account", "encryption", "signing", "auth", "shared", "master", "subscription", "license"}, v.lower(at-1)) {
+		if name == "key" && !slices.Contains(keyNames, v.lower(at-1)) {
 			return
 		}
 		start, end, _, sign := v.assigned(int(w.end))
@@ -249,7 +256,7 @@ var secretValue = Recognizer{
 		}
 		start, end = min(start, len(v.text)), min(end, len(v.text))
 		value := v.text[start:max(start, end)]
-		if len(value) < 16 || len(value) > 512 || placeholder(value) || kinds(value) < 2 {
+		if len(value) < 16 || len(value) > 512 || placeholder(value) || kinds(value) < 2 || indexAny(value, "0123456789") < 0 {
 			return
 		}
 		if bits := entropy(value); bits >= 3 {
@@ -257,6 +264,9 @@ var secretValue = Recognizer{
 		}
 	},
 }
+
+// keyNames are what stands before key where that is a secret.
+var keyNames = []string{"api", "secret", "access", "private", "account", "encryption", "signing", "auth", "shared", "master", "subscription", "license"}
 
 // assigned reads what a name at the left is set to: behind quotes, a colon, an equals
 // sign or an arrow. The sign is 0 when there is none.

@@ -62,6 +62,9 @@ func indexAny(text []byte, set string) int {
 
 const maxURL = 2048
 
+// urlBytes are what goes on with an address and needs no second look.
+var urlBytes = byteSet("-._~:/?#[]@!$&'*+,;=%", false)
+
 // urlEnd is where an address ends that goes on from i: before what cannot be in one,
 // and before punctuation that belongs to the sentence.
 func (v *view) urlEnd(start, i int) int {
@@ -71,8 +74,7 @@ scan:
 	for end < len(text) && end-start < maxURL {
 		b := text[end]
 		switch {
-		case b <= ' ', b == 0x7F, strings.IndexByte("<>\"{}|\\^`", b) >= 0:
-			break scan
+		case urlBytes[b]:
 		case b >= 0x80:
 			n, is := letter(text[end:])
 			if !is {
@@ -86,6 +88,8 @@ scan:
 			if open--; open < 0 {
 				break scan
 			}
+		default:
+			break scan
 		}
 		end++
 	}
