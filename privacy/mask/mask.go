@@ -10,6 +10,9 @@ import (
 	"github.com/redoubt-ml/redoubt/privacy/pii"
 )
 
+// ErrOneWay says that a method cannot be undone.
+var ErrOneWay = errors.New("cannot be undone")
+
 // Engine applies a policy. It is safe for use by several goroutines at once.
 type Engine struct {
 	policy    *Policy
@@ -186,8 +189,8 @@ func (e *Engine) restores() bool {
 	return false
 }
 
-// RestoreField is what Field masked. The value of a column whose method cannot be
-// undone is an error.
+// RestoreField is what Field masked. The error wraps [ErrOneWay] where the column's
+// method cannot be undone.
 func (e *Engine) RestoreField(ctx context.Context, column string, v Value) (string, error) {
 	return e.field(column, v, func(m Masker, v Value) (string, error) {
 		r, ok := m.(Restorer)
@@ -195,7 +198,7 @@ func (e *Engine) RestoreField(ctx context.Context, column string, v Value) (stri
 			if _, kept := m.(maskFunc); kept && e.policy.Columns[column].Method == keep.Name {
 				return v.Text, nil
 			}
-			return "", fmt.Errorf("method %s: cannot be undone", e.policy.Columns[column].Method)
+			return "", fmt.Errorf("method %s: %w", e.policy.Columns[column].Method, ErrOneWay)
 		}
 		return r.Restore(ctx, v)
 	})

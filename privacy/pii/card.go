@@ -12,7 +12,7 @@ var creditCard = Recognizer{
 	},
 	Check: func(m Match) (float64, string) {
 		score, name := cardNetwork(m.Plain)
-		if score == 0 || !luhn(m.Plain) || same(m.Plain[1:]) {
+		if score == 0 || !luhn(m.Plain) || same(m.Plain) {
 			return 0, ""
 		}
 		if len(m.Text) > len(m.Plain) { // printed as on a card
