@@ -147,7 +147,7 @@ func (f *maskFlags) with(ctx context.Context, do func(*mask.Engine, *mask.Policy
 		if err != nil {
 			return err
 		}
-		return do(e, policy)
+		return errors.Join(do(e, policy), e.Close(context.WithoutCancel(ctx)))
 	})
 }
 
@@ -292,8 +292,11 @@ func (m *masking) file(ctx context.Context, f *os.File, path, target string) err
 		return err
 	}
 	counts := map[string]int{}
+	s := document.Settings{Format: format, Scanner: m.scanner, Subject: m.policy.Subject}
+	if err := m.fill(ctx, f, s); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	write := func(w io.Writer) error {
-		s := document.Settings{Format: format, Scanner: m.scanner, Subject: m.policy.Subject}
 		err := document.Rewrite(ctx, r, w, s, func(p document.Part) ([]byte, error) { return m.part(ctx, format, p, counts) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
@@ -313,6 +316,35 @@ func (m *masking) file(ctx context.Context, f *os.File, path, target string) err
 	return err
 }
 
+// fill has the vault keep what it is to keep of a file, many values at once, before
+// they are asked for one by one.
+func (m *masking) fill(ctx context.Context, f *os.File, s document.Settings) error {
+	info, err := f.Stat()
+	if _, vault := m.policy.Needs(); !vault || m.restore || err != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	var values []mask.Value
+	err = document.Read(ctx, io.NewSectionReader(f, 0, info.Size()), s, func(p document.Part) error {
+		if isHeader(s.Format, p) {
+			return nil
+		}
+		v := mask.Value{Text: string(p.Text), Subject: p.Subject, Number: p.Number}
+		if values = append(values, m.engine.Vaulted(p.Column, v, p.Found)...); len(values) < vaultBatch {
+			return nil
+		}
+		err := m.engine.Keep(ctx, values)
+		values = values[:0]
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return m.engine.Keep(ctx, values)
+}
+
+// vaultBatch bounds the values that wait for the vault.
+const vaultBatch = 5000
+
 // distinct refuses to write over what is read.
 func distinct(f *os.File, target string) error {
 	if target == "" {
@@ -330,8 +362,8 @@ func distinct(f *os.File, target string) error {
 
 // part is what is to stand for a part of a document.
 func (m *masking) part(ctx context.Context, format document.Format, p document.Part, counts map[string]int) ([]byte, error) {
-	if p.Column == "" && (format.Name == document.CSV.Name || format.Name == document.TSV.Name) {
-		return p.Text, nil // the names of columns
+	if isHeader(format, p) {
+		return p.Text, nil
 	}
 	var out []byte
 	var err error
@@ -351,6 +383,11 @@ func (m *masking) part(ctx context.Context, format document.Format, p document.P
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
 	return out, err
+}
+
+// isHeader tells the names of columns, which stay.
+func isHeader(format document.Format, p document.Part) bool {
+	return p.Column == "" && (format.Name == document.CSV.Name || format.Name == document.TSV.Name)
 }
 
 func (m *masking) count(counts map[string]int, found []pii.Finding) {
