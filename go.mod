@@ -50,7 +50,8 @@ require github.com/jackc/pgx/v5 v5.12.0
 // SQLite without C, for one machine (store).
 require modernc.org/sqlite v1.61.1
 
-// Tests only (serve): frames of HTTP/2 that no client would send.
+// HTML in tokens (privacy/pii/document). Tests (serve): frames of HTTP/2 that no
+// client would send.
 require golang.org/x/net v0.61.0
 
 // Tests only: nothing that was started goes on running.
@@ -81,10 +82,11 @@ require github.com/golang-jwt/jwt/v5 v5.3.1
 require github.com/coreos/go-oidc/v3 v3.21.0
 
 // Passwords: argon2id (serve/identity). Certificates by ACME (serve). BLAKE2b, and
-// ASN.1 that is written again byte by byte (supply/sign).
+// ASN.1 that is written again byte by byte (supply/sign). Keccak (privacy/pii).
 require golang.org/x/crypto v0.58.0
 
-// Passwords and names are compared in one normal form (serve/identity).
+// Passwords and names are compared in one normal form (serve/identity). Character sets
+// of mail and PDF (privacy/pii/document).
 require golang.org/x/text v0.43.0
 
 // Tests only (serve/identity/web): what Chromium's debugging protocol calls things.
@@ -151,6 +153,9 @@ require github.com/cloudflare/circl v1.6.5
 // encoding/json does not ask.
 require github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 
+// Which telephone numbers exist (privacy/pii): Google's metadata of all countries.
+require github.com/nyaruka/phonenumbers v1.8.1
+
 require (
 	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e // indirect
 	github.com/BurntSushi/toml v1.6.0 // indirect
@@ -183,7 +188,6 @@ require (
 	github.com/minio/md5-simd v1.1.2 // indirect
 	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
-	github.com/nyaruka/phonenumbers v1.8.1 // indirect
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect

@@ -197,15 +197,23 @@ func (s *piiScan) file(ctx context.Context, path string, out *piiOutput) error {
 	return nil
 }
 
+// note tells what was passed over.
+func (s *piiScan) note(what string) {
+	if !s.quiet {
+		s.stderr.clear()
+		fmt.Fprintln(os.Stderr, "redoubt: "+printable(what))
+	}
+}
+
 func (s *piiScan) read(ctx context.Context, path string, out *piiOutput) error {
 	r, format, err := s.open(path)
 	if err != nil || r == nil {
 		return err
 	}
 	defer r.Close()
-	text := format.Name == document.Text.Name
-	p := piiPrinter{piiScanFlags: s.piiScanFlags, file: path, line: 1, col: 1, text: text}
-	return document.Read(ctx, r, document.Settings{Format: format, Scanner: s.scanner}, func(part document.Part) error {
+	p := piiPrinter{piiScanFlags: s.piiScanFlags, file: path}
+	settings := document.Settings{Format: format, Scanner: s.scanner, Skipped: func(name string) { s.note(path + "!" + name + ": skipped, it is no text") }}
+	return document.Read(ctx, r, settings, func(part document.Part) error {
 		s.found.Add(int64(len(part.Found)))
 		if err := p.part(&out.buf, part); err != nil {
 			return err
@@ -229,9 +237,8 @@ func (s *piiScan) open(path string) (io.ReadCloser, document.Format, error) {
 	format, r, err := sniff(f, path, s.format)
 	if err != nil || r == nil {
 		f.Close()
-		if err == nil && !s.quiet {
-			s.stderr.clear()
-			fmt.Fprintf(os.Stderr, "redoubt: %s: skipped, it is no text; --format says how to read it\n", path)
+		if err == nil {
+			s.note(path + ": skipped, it is no text; --format says how to read it")
 		}
 		return nil, format, err
 	}
@@ -276,18 +283,16 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 // A piiPrinter prints the findings of one file.
 type piiPrinter struct {
 	*piiScanFlags
-	file      string
-	text      bool // one text in pieces
-	line, col int  // of the piece at hand, in code points
-	points    int  // code points before it
-	whole     string
+	file string
+	// Where the piece of a text begins, in code points.
+	line, col, points int
 }
 
 func (p *piiPrinter) part(out *bytes.Buffer, part document.Part) error {
-	line, col, points, at := 1, 1, 0, 0
-	if p.text {
-		line, col, points = p.line, p.col, p.points
+	if part.Offset == 0 {
+		p.line, p.col, p.points = 1, 1, 0
 	}
+	line, col, points, at := p.line, p.col, p.points, 0
 	move := func(to int) {
 		b := part.Text[at:to]
 		at = to
@@ -344,7 +349,7 @@ func (p *piiPrinter) object(out *bytes.Buffer, part string, f pii.Finding, start
 
 func (p *piiPrinter) row(out *bytes.Buffer, part string, f pii.Finding, line, col int, text []byte) {
 	where := fmt.Sprintf("%s:%d:%d", p.file, line, col)
-	if !p.text {
+	if part != "" {
 		where = p.file + ": " + printable(part)
 	}
 	shown := oneLine(text)

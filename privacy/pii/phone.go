@@ -165,7 +165,7 @@ func glued(text []byte, end int) bool {
 func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 	text := v.text[p.start:p.end[k-1]]
 	shape := p.length[:k]
-	zeros := !p.plus && text[0] == '0' && len(text) > 2 && text[1] == '0' && n >= 10
+	zeros := !p.plus && text[0] == '0' && len(text) > 2 && text[1] == '0' && text[2] >= '1' && text[2] <= '9' && n >= 10
 	switch {
 	case p.plus || zeros:
 		if n < 8 || k > 7 {

@@ -17,7 +17,7 @@ var unitedStates = []Recognizer{
 			return printed(m, 0.05, 0.6, 0.4), "area, group and serial are given out"
 		},
 		Context: []string{"ssn", "ssns", "ss", "ssid", "socialsecurity", "social security", "social", "soc sec"},
-		Against: []string{"phone", "fax", "zip", "part", "order", "tel"},
+		Against: []string{"phone", "fax", "zip", "part number", "order", "tel"},
 	},
 	{
 		Name: "us-itin", Type: "US_ITIN", Doc: "taxpayer numbers of people without a social security number: 9, then a group that the IRS gives out",

@@ -84,6 +84,9 @@ type Settings struct {
 	// Subject is the column that names the person whose row it is: of CSV and
 	// Parquet. Every part of the row comes with it.
 	Subject string
+	// Skipped, if set, is told the names of archive members and attachments that are no
+	// text, such as pictures.
+	Skipped func(name string)
 	Limits  Limits
 }
 
@@ -136,14 +139,16 @@ type Format struct {
 
 // Detect tells the format by a file's name and its first bytes; 512 are enough.
 // What nothing claims is plain text.
-func Detect(name string, head []byte) Format {
-	for _, f := range Formats {
+func Detect(name string, head []byte) Format { return among(Formats, name, head) }
+
+func among(formats []Format, name string, head []byte) Format {
+	for _, f := range formats {
 		if f.magic != nil && f.magic(head) {
 			return f
 		}
 	}
 	ending := strings.ToLower(path.Ext(name))
-	for _, f := range Formats {
+	for _, f := range formats {
 		if slices.Contains(f.Extensions, ending) {
 			return f
 		}
@@ -188,6 +193,9 @@ type job struct {
 	scanner Scanner
 	limits  Limits
 	each    func(Part) ([]byte, error)
+	skipped func(name string)
+	// formats are Formats: those among them that hold others cannot name the list.
+	formats []Format
 	// subjectColumn is Settings.Subject.
 	subjectColumn string
 	w             io.Writer // nil when the document is only read
@@ -199,7 +207,7 @@ type job struct {
 }
 
 func newJob(ctx context.Context, s Settings, each func(Part) ([]byte, error)) *job {
-	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, unpacked: new(int64)}
+	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, skipped: s.Skipped, formats: Formats, unpacked: new(int64)}
 }
 
 func (j *job) run(f Format, r io.Reader) error {

@@ -1,0 +1,215 @@
+package document
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// Parquet is tables by column. Its parts are the texts of its cells, those that are no
+// UTF-8 left out, named "row 3, column email"; whole numbers are parts too. It is
+// rewritten with the same schema, in pages and groups of rows of its own; a number
+// can only be replaced by a number.
+var Parquet = Format{Name: "parquet", Extensions: []string{".parquet", ".pq"}, writes: true,
+	magic: func(head []byte) bool { return bytes.HasPrefix(head, []byte("PAR1")) },
+	walk:  readParquet}
+
+// maxParquetGroup bounds what one column of one group of rows unpacks to: the decoder
+// holds it in memory.
+const maxParquetGroup = 1 << 30
+
+// readParquet reads row by row. The decoder underneath panics on some malformed files;
+// that is turned into an error here, at the edge.
+func readParquet(j *job, r io.Reader) (err error) {
+	at, size, done, err := readerAt(r, j.limits.Unpacked)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f, err := openParquet(j, at, size)
+	if err != nil {
+		return fmt.Errorf("%sread Parquet: %w", j.prefix, err)
+	}
+	t := &table{job: j}
+	for _, c := range f.Root().Columns() {
+		t.leaves(c, nil)
+	}
+	if j.w != nil {
+		t.out = parquet.NewWriter(j.w, f.Schema(), parquet.Compression(&parquet.Zstd))
+	}
+	for _, g := range f.RowGroups() {
+		if err := t.group(g); err != nil {
+			return err
+		}
+	}
+	if t.out != nil {
+		return t.out.Close()
+	}
+	return nil
+}
+
+func openParquet(j *job, at io.ReaderAt, size int64) (f *parquet.File, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New("malformed file")
+		}
+	}()
+	var tail [8]byte
+	if size < 12 {
+		return nil, errors.New("shorter than any such file")
+	}
+	if _, err := at.ReadAt(tail[:], size-8); err != nil {
+		return nil, err
+	}
+	if n := int64(binary.LittleEndian.Uint32(tail[:4])); string(tail[4:]) != "PAR1" || n > size-12 || n > 256<<20 {
+		return nil, errors.New("its end is not that of such a file")
+	}
+	f, err = parquet.OpenFile(at, size, &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 1 << 16})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range f.Metadata().RowGroups {
+		for _, c := range g.Columns {
+			if n := c.MetaData.TotalUncompressedSize; n < 0 || n > maxParquetGroup {
+				return nil, fmt.Errorf("a column of %d bytes in one group of rows: %w", n, ErrLimit)
+			}
+			*j.unpacked += c.MetaData.TotalUncompressedSize
+		}
+	}
+	if *j.unpacked > j.limits.Unpacked {
+		return nil, fmt.Errorf("unpacks to more than %d bytes: %w", j.limits.Unpacked, ErrLimit)
+	}
+	return f, nil
+}
+
+// A table is a file on its way through.
+type table struct {
+	*job
+	columns []string // leaves, by their number
+	subject int      // the number of the leaf that names people, from 1
+	out     *parquet.Writer
+	row     int64
+}
+
+func (t *table) leaves(c *parquet.Column, path []string) {
+	path = append(path[:len(path):len(path)], c.Name())
+	if c.Leaf() {
+		t.columns = append(t.columns, strings.Join(path, "."))
+		if t.columns[len(t.columns)-1] == t.subjectColumn && t.subjectColumn != "" {
+			t.subject = len(t.columns)
+		}
+	}
+	for _, child := range c.Columns() {
+		t.leaves(child, path)
+	}
+}
+
+func (t *table) group(g parquet.RowGroup) error {
+	rows := g.Rows()
+	defer rows.Close()
+	batch := make([]parquet.Row, 64)
+	for {
+		n, err := readRows(rows, batch)
+		for _, row := range batch[:n] {
+			t.row++
+			if err := t.cells(row); err != nil {
+				return err
+			}
+		}
+		if t.out != nil && n > 0 {
+			if _, err := t.out.WriteRows(batch[:n]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return fmt.Errorf("%sread Parquet, row %d: %w", t.prefix, t.row+1, err)
+		case n == 0:
+			return fmt.Errorf("%sread Parquet, row %d: %w", t.prefix, t.row+1, io.ErrNoProgress)
+		}
+	}
+}
+
+func readRows(rows parquet.Rows, batch []parquet.Row) (n int, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			n, err = 0, errors.New("malformed page")
+		}
+	}()
+	return rows.ReadRows(batch)
+}
+
+// cells hands over the texts and numbers of a row, and replaces them in place.
+func (t *table) cells(row parquet.Row) error {
+	subject := ""
+	for _, v := range row {
+		if v.Column() == t.subject-1 && !v.IsNull() {
+			subject = v.String()
+		}
+	}
+	for i, v := range row {
+		if v.IsNull() {
+			continue
+		}
+		var text []byte
+		number := false
+		switch v.Kind() {
+		case parquet.ByteArray, parquet.FixedLenByteArray:
+			if text = v.ByteArray(); !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
+				continue
+			}
+		case parquet.Int32, parquet.Int64:
+			text, number = []byte(v.String()), true
+		default:
+			continue
+		}
+		column := t.columns[v.Column()]
+		name := fmt.Sprintf("row %d, column %s", t.row, column)
+		out, err := t.part(Part{Name: name, Column: column, Subject: subject, Text: text, Number: number})
+		if err != nil {
+			return err
+		}
+		if t.out == nil || bytes.Equal(out, text) {
+			continue
+		}
+		if row[i], err = replaced(v, out); err != nil {
+			return fmt.Errorf("%s%s: %w", t.prefix, name, err)
+		}
+	}
+	return nil
+}
+
+// replaced is a value of the same kind and place with another text.
+func replaced(v parquet.Value, text []byte) (parquet.Value, error) {
+	var out parquet.Value
+	switch v.Kind() {
+	case parquet.FixedLenByteArray:
+		if len(text) != len(v.ByteArray()) {
+			return v, fmt.Errorf("%d bytes for a column of exactly %d", len(text), len(v.ByteArray()))
+		}
+		out = parquet.FixedLenByteArrayValue(bytes.Clone(text))
+	case parquet.ByteArray:
+		out = parquet.ByteArrayValue(bytes.Clone(text))
+	case parquet.Int32:
+		var n int32
+		if _, err := fmt.Sscanf(string(text)+"\n", "%d\n", &n); err != nil {
+			return v, fmt.Errorf("%.20q is no whole number of 32 bits, as the column asks", text)
+		}
+		out = parquet.Int32Value(n)
+	default:
+		var n int64
+		if _, err := fmt.Sscanf(string(text)+"\n", "%d\n", &n); err != nil {
+			return v, fmt.Errorf("%.20q is no whole number of 64 bits, as the column asks", text)
+		}
+		out = parquet.Int64Value(n)
+	}
+	return out.Level(v.RepetitionLevel(), v.DefinitionLevel(), v.Column()), nil
+}
