@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,9 +12,11 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +31,7 @@ import (
 type maskFlags struct {
 	vaultFlags
 	policy, key, out, format string
+	jobs                     int
 }
 
 func (f *maskFlags) add(cmd *cobra.Command) {
@@ -37,6 +41,7 @@ func (f *maskFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.key, "key", "", "key of the methods that need one: env:NAME or file:PATH, as 'redoubt pii key' makes it")
 	flags.StringVarP(&f.out, "out", "o", "", "file for the result, or a folder where a folder is read (default: stdout)")
 	flags.StringVar(&f.format, "format", "", "text, json, jsonl, csv, tsv or parquet (default: told by content and name)")
+	flags.IntVar(&f.jobs, "jobs", 0, "files of a folder to rewrite at once (default: one a core)")
 }
 
 func newPIIMask(a *app) *cobra.Command {
@@ -203,10 +208,14 @@ type masking struct {
 	scanner document.Scanner
 	restore bool
 	quiet   bool
+	mu      sync.Mutex
 	counts  map[string]int // of values, by type or by what became of them
 }
 
 func (m *masking) all(ctx context.Context, path string) error {
+	if m.jobs < 0 || m.jobs > 1024 {
+		return fmt.Errorf("--jobs %d: must be between 1 and 1024", m.jobs)
+	}
 	if info, err := os.Stat(path); path != "-" && err != nil {
 		return err
 	} else if path != "-" && info.IsDir() {
@@ -245,32 +254,37 @@ func (m *masking) folder(ctx context.Context, path string) error {
 	}
 	bar := newProgress(m.quiet)
 	defer bar.clear()
-	failed := 0
-	for i, name := range files {
-		rel, err := filepath.Rel(path, name)
-		if err != nil {
-			return err
-		}
-		target := filepath.Join(m.out, rel)
-		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
-			return err
-		}
-		if err := m.one(ctx, name, target); ctx.Err() != nil {
-			return ctx.Err()
-		} else if err != nil {
-			failed++
-			bar.clear()
-			fmt.Fprintf(os.Stderr, "redoubt: %v\n", err)
-		}
-		bar.report("mask", i+1, len(files))
+	var next, done, failed atomic.Int64
+	var workers sync.WaitGroup
+	for range min(cmp.Or(m.jobs, runtime.GOMAXPROCS(0)), len(files)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(files)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				if err := m.one(ctx, path, files[i]); err != nil && ctx.Err() == nil {
+					failed.Add(1)
+					bar.clear()
+					fmt.Fprintf(os.Stderr, "redoubt: %v\n", err)
+				}
+				bar.report("mask", int(done.Add(1)), len(files))
+			}
+		})
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d files were not written: %w", failed, len(files), redoubt.ErrUndecided)
+	workers.Wait()
+	if n := failed.Load(); n > 0 && ctx.Err() == nil {
+		return fmt.Errorf("%d of %d files were not written: %w", n, len(files), redoubt.ErrUndecided)
 	}
-	return nil
+	return ctx.Err()
 }
 
-func (m *masking) one(ctx context.Context, path, target string) error {
+// one writes the file that stands for one of a folder.
+func (m *masking) one(ctx context.Context, folder, path string) error {
+	rel, err := filepath.Rel(folder, path)
+	if err != nil {
+		return err
+	}
+	target := filepath.Join(m.out, rel)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -309,6 +323,8 @@ func (m *masking) file(ctx context.Context, f *os.File, path, target string) err
 		err = writeWhole(target, write)
 	}
 	if err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
 		for name, n := range counts {
 			m.counts[name] += n
 		}
