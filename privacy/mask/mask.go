@@ -291,7 +291,9 @@ func (e *Engine) Restore(ctx context.Context, text []byte) ([]byte, Restored, er
 			ok = err == nil
 		}
 		if !ok {
-			n.Foreign++
+			if m.plausible() {
+				n.Foreign++
+			}
 			continue
 		}
 		n.Done++
