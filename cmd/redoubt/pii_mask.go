@@ -254,6 +254,10 @@ func (m *masking) folder(ctx context.Context, path string) error {
 	}
 	bar := newProgress(m.quiet)
 	defer bar.clear()
+	verb := "mask"
+	if m.restore {
+		verb = "restore"
+	}
 	var next, done, failed atomic.Int64
 	var workers sync.WaitGroup
 	for range min(cmp.Or(m.jobs, runtime.GOMAXPROCS(0)), len(files)) {
@@ -264,7 +268,7 @@ func (m *masking) folder(ctx context.Context, path string) error {
 					bar.clear()
 					fmt.Fprintf(os.Stderr, "redoubt: %v\n", err)
 				}
-				bar.report("mask", int(done.Add(1)), len(files))
+				bar.report(verb, int(done.Add(1)), len(files))
 			}
 		})
 	}
