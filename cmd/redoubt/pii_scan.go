@@ -254,7 +254,7 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 	var r io.Reader = f
 	var head []byte
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		head = make([]byte, 512)
+		head = make([]byte, 4096)
 		n, err := f.ReadAt(head, 0)
 		if err != nil && err != io.EOF {
 			return document.Format{}, nil, err
@@ -266,7 +266,7 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 		if head, err = b.Peek(1); err != nil && err != io.EOF {
 			return document.Format{}, nil, err
 		}
-		head, _ = b.Peek(min(512, b.Buffered())) // what is there: a log may be slow
+		head, _ = b.Peek(min(4096, b.Buffered())) // what is there: a log may be slow
 		r = b
 	}
 	if named != "" {
@@ -274,7 +274,7 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 		return format, r, err
 	}
 	format := document.Detect(path, head)
-	if format.Name == document.Text.Name && bytes.IndexByte(head, 0) >= 0 && !document.UTF16(head) {
+	if format.Name == document.Text.Name && !document.IsText(head) {
 		return format, nil, nil
 	}
 	return format, r, nil

@@ -1,7 +1,5 @@
 package pii
 
-import "strings"
-
 // africa is what its countries number.
 var africa = []Recognizer{
 	{
@@ -32,7 +30,7 @@ var africa = []Recognizer{
 		Name: "ng-vehicle", Type: "NG_VEHICLE_REGISTRATION", Doc: "number plates of Nigeria: a local government, digits, letters; told by context",
 		Forms: []string{"AAA-999AA", "AAA 999AA", "AAA999AA", "AAA-999-AA"},
 		Check: func(m Match) (float64, string) {
-			if strings.ToUpper(string(m.Text)) != string(m.Text) {
+			if !capitals(m) {
 				return 0, ""
 			}
 			return 0.2, "has the form of a number plate"

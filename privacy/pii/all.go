@@ -9,7 +9,7 @@ import "slices"
 // such as the numbers of customers and invoices: describe yours in YAML. See Load.
 var All = slices.Concat(
 	[]Recognizer{
-		emailAddress, webAddress, wwwAddress, creditCard, iban, swift, phoneNumber, ipv4, ipv6,
+		emailAddress, webAddress, wwwAddress, bareDomain, creditCard, iban, swift, phoneNumber, ipv4, ipv6,
 		dateTime, age, zipCode, coordinates,
 		privateKey, vendorKey, webToken, password, secretValue,
 		bitcoin, ethereum, otherCoin,

@@ -29,7 +29,7 @@ var americas = []Recognizer{
 	},
 	{
 		Name: "br-cnpj", Type: "BR_CNPJ", Doc: "companies of Brazil: twelve signs and two check digits modulo 11 (Receita Federal, with letters since 2026)",
-		Forms: []string{"99.999.999/9999-99", "99999999999999", "XX.XXX.XXX/XXXX-99"},
+		Forms: []string{"99.999.999/9999-99", "99999999999999", "XX.XXX.XXX/XXXX-99", "X{12}99"},
 		Check: func(m Match) (float64, string) {
 			p := m.Plain
 			sum := func(n int) int {
@@ -41,6 +41,9 @@ var americas = []Recognizer{
 			}
 			if same(p) || checkBR(sum(12)) != p[12] || checkBR(sum(13)) != p[13] {
 				return 0, ""
+			}
+			if !digits(p) && len(m.Text) == len(p) {
+				return 0.1, "passes both check digits"
 			}
 			return printed(m, 0.35, 0.95, 0), "passes both check digits"
 		},
@@ -68,7 +71,7 @@ var americas = []Recognizer{
 	},
 	{
 		Name: "cl-rut", Type: "CL_RUT", Doc: "people and companies of Chile: seven or eight digits and a sign modulo 11",
-		Forms: []string{"99.999.999-X", "9.999.999-X", "99999999-X", "9999999-X"},
+		Forms: []string{"99.999.999-X", "9.999.999-X", "99999999-X", "9999999-X", "9{7,8}X"},
 		Check: func(m Match) (float64, string) {
 			n, sum := len(m.Plain)-1, 0
 			for i := range n {
@@ -77,7 +80,7 @@ var americas = []Recognizer{
 			if "0K987654321"[sum%11] != m.Plain[n] {
 				return 0, ""
 			}
-			return 0.45, "passes modulo 11"
+			return printed(m, 0.05, 0.45, 0), "passes modulo 11"
 		},
 		Context: []string{"rut", "run", "rol único", "cédula"},
 	},

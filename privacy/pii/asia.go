@@ -23,8 +23,11 @@ var india = []Recognizer{
 		Name: "in-pan", Type: "IN_PAN", Doc: "taxpayers: five letters, the fourth the kind of holder, four digits, a letter",
 		Forms: []string{"AAAAA9999A"},
 		Check: func(m Match) (float64, string) {
-			if strings.IndexByte("ABCEFGHJLPT", m.Plain[3]) < 0 || !capitals(m) {
+			if !capitals(m) {
 				return 0, ""
+			}
+			if strings.IndexByte("ABCEFGHJLPT", m.Plain[3]) < 0 {
+				return 0.2, "has the form, with no kind of holder that there is"
 			}
 			return 0.6, "has a kind of holder at the fourth place"
 		},
@@ -57,9 +60,9 @@ var india = []Recognizer{
 	},
 	{
 		Name: "in-vehicle", Type: "IN_VEHICLE_REGISTRATION", Doc: "number plates: a state, a district, letters and digits",
-		Forms: []string{"AA99A9999", "AA99AA9999", "AA 99 AA 9999", "AA-99-AA-9999", "AA 99 A 9999", "AA99 AA 9999", "AA-99-A-9999"},
+		Forms: []string{"AA99A9999", "AA99AA9999", "AA 99 AA 9999", "AA-99-AA-9999", "AA 99 A 9999", "AA99 AA 9999", "AA-99-A-9999", "AA9AAA9999"},
 		Check: func(m Match) (float64, string) {
-			if !strings.Contains(" AN AP AR AS BR CG CH DD DL DN GA GJ HP HR JH JK KA KL LA LD MH ML MN MP MZ NL OD OR PB PY RJ SK TN TR TS UK UP WB ", " "+string(m.Plain[:2])+" ") || pair(m.Plain, 2) == 0 || !capitals(m) {
+			if !strings.Contains(" AN AP AR AS BR CG CH DD DL DN GA GJ HP HR JH JK KA KL LA LD MH ML MN MP MZ NL OD OR PB PY RJ SK TN TR TS UK UP WB ", " "+string(m.Plain[:2])+" ") || m.Plain[2] == '0' && m.Plain[3] == '0' || !capitals(m) {
 				return 0, ""
 			}
 			return 0.35, "begins with a state"
@@ -174,7 +177,7 @@ var restOfAsia = []Recognizer{
 		Forms: []string{"9999999999999", "9-9999-99999-99-9", "9 9999 99999 99 9"},
 		Check: func(m Match) (float64, string) {
 			c := (11 - weighed(m.Plain, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2)%11) % 10
-			if m.Plain[0] == '0' || c != int(m.Plain[12]-'0') || same(m.Plain) {
+			if m.Plain[0] == '0' || pair(m.Plain, 1) < 10 || pair(m.Plain, 1) > 96 || c != int(m.Plain[12]-'0') || same(m.Plain) {
 				return 0, ""
 			}
 			return printed(m, 0.15, 0.8, 0.75), "passes modulo 11"
@@ -220,7 +223,7 @@ var restOfAsia = []Recognizer{
 	},
 	{
 		Name: "hk-id", Type: "HK_ID_CARD", Doc: "residents of Hong Kong: one or two letters, six digits, a check sign modulo 11",
-		Forms: []string{"A999999X", "AA999999X", "A999999 X"},
+		Forms: []string{"A999999X", "AA999999X", "A999999(X)", "AA999999(X)", "A999999 (X)"},
 		Check: func(m Match) (float64, string) {
 			p := m.Plain
 			sum := 36 * 9

@@ -16,9 +16,10 @@ const (
 // A vocabulary numbers the words that mean something to a recogniser, from 1.
 type vocabulary struct {
 	ids   map[string]uint16
-	names []string // by number
-	maybe sieve    // of all words
-	first sieve    // of those that begin what a recogniser looks for
+	table [4096]uint16 // numbers by hash, the next one where one is taken
+	names []string     // by number
+	maybe sieve        // of all words
+	first sieve        // of those that begin what a recogniser looks for
 	// unspaced are words of scripts that put no space between words: there, and
 	// only there, a part of a word is a word.
 	unspaced []string
@@ -31,11 +32,42 @@ func (d *vocabulary) add(w string) uint16 {
 	id := uint16(len(d.names))
 	d.ids[w] = id
 	d.names = append(d.names, w)
+	if len(d.names) > len(d.table)/2 {
+		return id // the map has it
+	}
+	h := hashWord([]byte(w))
+	for d.table[h&4095] != 0 {
+		h++
+	}
+	d.table[h&4095] = id
 	d.maybe.add(w)
 	if r, _ := utf8.DecodeRuneInString(w); unspaced(r) {
 		d.unspaced = append(d.unspaced, w)
 	}
 	return id
+}
+
+// hashWord is FNV-1a.
+func hashWord(w []byte) uint32 {
+	h := uint32(2166136261)
+	for _, b := range w {
+		h = (h ^ uint32(b)) * 16777619
+	}
+	return h ^ h>>15
+}
+
+// lookup finds the number of a word in lower case. Go's map would take twice as long,
+// and this is asked for every word near a number.
+func (d *vocabulary) lookup(w []byte) uint16 {
+	if len(d.names) > len(d.table)/2 {
+		return d.ids[string(w)]
+	}
+	for h := hashWord(w); ; h++ {
+		id := d.table[h&4095]
+		if id == 0 || d.names[id] == string(w) {
+			return id
+		}
+	}
 }
 
 // A sieve knows which words cannot be in a set, by their first two bytes, their last
@@ -80,7 +112,7 @@ func (d *vocabulary) id(w []byte) uint16 {
 		}
 		folded = append(folded, lowerByte(b))
 	}
-	if id, ok := d.ids[string(folded)]; ok {
+	if id := d.lookup(folded); id != 0 {
 		return id
 	}
 	if r, _ := utf8.DecodeRune(w); unspaced(r) {
@@ -171,27 +203,44 @@ func (v *view) id(at int) uint16 {
 
 const unasked = 1<<16 - 1
 
-// surround collects the words around those from first to last that mean something,
-// and remembers them: many recognisers ask about the same place.
-func (v *view) surround(first, last int) {
-	if v.first == first && v.last == last {
-		return
+// A side is the words on one side of a place that mean something. It is remembered:
+// many recognisers ask about the same place.
+type side struct {
+	of    int
+	words []int
+}
+
+// before are the words before one.
+func (v *view) before(first int) []int {
+	if v.left.of == first {
+		return v.left.words
 	}
-	v.first, v.last, v.around = first, last, v.around[:0]
-	start, end := v.words[first].start, v.words[last].end
+	v.left.of, v.left.words = first, v.left.words[:0]
+	start := v.words[first].start
 	for i := first - 1; i >= first-wordsBefore && i >= -len(v.name); i-- {
 		if i >= 0 && start-v.words[i].start > bytesBefore {
 			break
 		}
 		if v.id(i) != 0 {
-			v.around = append(v.around, i)
+			v.left.words = append(v.left.words, i)
 		}
 	}
+	return v.left.words
+}
+
+// after are the words behind one.
+func (v *view) after(last int) []int {
+	if v.right.of == last {
+		return v.right.words
+	}
+	v.right.of, v.right.words = last, v.right.words[:0]
+	end := v.words[last].end
 	for i := last + 1; i <= last+wordsAfter && i < len(v.words) && v.words[i].end-end <= bytesAfter; i++ {
 		if v.id(i) != 0 {
-			v.around = append(v.around, i)
+			v.right.words = append(v.right.words, i)
 		}
 	}
+	return v.right.words
 }
 
 // hint looks for a word of h around the words from first to last. It returns the
@@ -200,8 +249,12 @@ func (v *view) hint(h *hints, first, last int) (at int, ok bool) {
 	if h.empty() {
 		return 0, false
 	}
-	v.surround(first, last)
-	for _, i := range v.around {
+	for _, i := range v.before(first) {
+		if v.hinted(h, i) {
+			return i, true
+		}
+	}
+	for _, i := range v.after(last) {
 		if v.hinted(h, i) {
 			return i, true
 		}

@@ -3,6 +3,7 @@ package pii
 import (
 	"bytes"
 	"strings"
+	"unicode/utf8"
 )
 
 // emailAddress is addresses of mail: RFC 5321, without quoted local parts.
@@ -27,6 +28,9 @@ var emailAddress = Recognizer{
 			end--
 		}
 		v.steps += end - start
+		if !utf8.Valid(text[start:end]) {
+			return // bytes of something else
+		}
 		if start == at || text[at-1] == '.' || !domain(text[at+1:end]) {
 			return
 		}

@@ -9,7 +9,7 @@ import (
 var spain = []Recognizer{
 	{
 		Name: "es-nif", Type: "ES_NIF", Doc: "citizens: eight digits and the letter of their remainder by 23 (Ministerio del Interior)",
-		Forms: []string{"99999999A", "99999999-A", "99999999 A", "9999999A", "99.999.999-A", "99.999.999A"},
+		Forms: []string{"99999999A", "99999999-A", "99999999 A", "9999999A", "9999999-A", "99.999.999-A", "99.999.999A"},
 		Check: func(m Match) (float64, string) {
 			n := len(m.Plain) - 1
 			if letterES(number(m.Plain[:n])) != m.Plain[n] {
@@ -86,7 +86,13 @@ var italy = []Recognizer{
 	},
 	{
 		Name: "it-driver-license", Type: "IT_DRIVER_LICENSE", Doc: "driving licences: two letters, seven digits, a letter; told by context",
-		Forms: []string{"AA9999999A", "A9A999999A"}, Check: unchecked(0.15),
+		Forms: []string{"AA9999999A", "A9X{7}A"},
+		Check: func(m Match) (float64, string) {
+			if isDigit(m.Plain[1]) && string(m.Plain[:2]) != "U1" {
+				return 0, ""
+			}
+			return 0.15, "has the form"
+		},
 		Context: []string{"patente", "patente di guida", "licenza", "guida"},
 	},
 	{
@@ -160,10 +166,7 @@ var nordic = []Recognizer{
 		Forms: []string{"99999999999", "999999 99999", "999999-99999"},
 		Check: func(m Match) (float64, string) {
 			p := m.Plain
-			day, month := pair(p, 0), pair(p, 2)
-			if day > 40 {
-				day -= 40 // D numbers
-			}
+			day, month := pair(p, 0)%40, pair(p, 2)%40 // D numbers add 40 to the day, others to the month
 			if !monthDay(month, day) || weighed(p, 3, 7, 6, 1, 8, 9, 4, 5, 2, 1)%11 != 0 || weighed(p, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2, 1)%11 != 0 {
 				return 0, ""
 			}
@@ -204,7 +207,7 @@ var otherEurope = []Recognizer{
 	},
 	{
 		Name: "fr-nir", Type: "FR_NIR", Doc: "people: sex, year, month, place and order of birth, and 97 less the remainder (INSEE)",
-		Forms: []string{"9999999999999 99", "999999999999999", "99999A999999999", "9 99 99 99 999 999 99", "9 99 99 9A 999 999 99", "99999A9999999 99"},
+		Forms: []string{"9999999999999 99", "999999999999999", "999999A99999999", "9 99 99 99 999 999 99", "9 99 99 9A 999 999 99", "999999A999999 99"},
 		Check: func(m Match) (float64, string) {
 			p := bytes.Clone(m.Plain)
 			less := 0
@@ -253,7 +256,7 @@ var otherEurope = []Recognizer{
 			if c > 9 {
 				c = 0
 			}
-			if strings.IndexByte("1235689", m.Plain[0]) < 0 || c != int(m.Plain[8]-'0') || same(m.Plain) {
+			if m.Plain[0] == '0' || c != int(m.Plain[8]-'0') || same(m.Plain) {
 				return 0, ""
 			}
 			return printed(m, 0.05, 0, 0.1), "passes modulo 11"
@@ -303,7 +306,7 @@ var otherEurope = []Recognizer{
 			if c == 10 {
 				c = 1
 			}
-			if p[0] == '0' || !monthDay(pair(p, 3), pair(p, 5)) || pair(p, 7) > 52 || c != int(p[12]-'0') {
+			if p[0] == '0' || !monthDay(pair(p, 3), pair(p, 5)) || pair(p, 7) > 52 && pair(p, 7) < 70 || pair(p, 7) > 83 || c != int(p[12]-'0') {
 				return 0, ""
 			}
 			return 0.5, "has a birthday in its place and passes modulo 11"
@@ -316,8 +319,8 @@ var otherEurope = []Recognizer{
 		Check: func(m Match) (float64, string) {
 			sum := weighed(m.Plain, 8, 7, 6, 5, 4, 3, 2)
 			if len(m.Plain) == 9 {
-				if m.Plain[8] != 'W' {
-					sum += 9 * (value(m.Plain[8]) - 9)
+				if b := m.Plain[8]; b <= 'I' { // since 2013; before, it said nothing
+					sum += 9 * (value(b) - 9)
 				}
 			}
 			if "WABCDEFGHIJKLMNOPQRSTUV"[sum%23] != m.Plain[7] {

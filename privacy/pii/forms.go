@@ -18,6 +18,7 @@ const (
 	formDot
 	formSlash
 	formColon
+	formParen
 	formClasses
 )
 
@@ -33,8 +34,11 @@ var formClass = func() (c [128]uint8) {
 			c[b] = formLetter
 		default:
 			c[b] = formClasses
-			if i := strings.IndexByte(" -./:", byte(b)); i >= 0 {
+			if i := strings.IndexByte(" -./:(", byte(b)); i >= 0 {
 				c[b] = uint8(formSpace + i)
+			}
+			if b == ')' {
+				c[b] = formParen
 			}
 		}
 	}
@@ -116,7 +120,8 @@ func parsePlaces(form string) ([]place, error) {
 // end of every hope, state 1 the beginning.
 type automaton struct {
 	next   [][formClasses]uint16
-	accept [][]uint16 // the recognisers whose forms end in a state
+	ends   []uint16   // what ends in a state: an index of accept, 0 for nothing
+	accept [][]uint16 // recognisers whose forms end together
 }
 
 // maxStates bounds what forms of users can make: those of All need about 3,000.
@@ -137,7 +142,7 @@ func newAutomaton(list []Recognizer) (*automaton, error) {
 			}
 		}
 	}
-	a := &automaton{next: make([][formClasses]uint16, 1), accept: make([][]uint16, 1)}
+	a := &automaton{next: make([][formClasses]uint16, 1), ends: make([]uint16, 1), accept: make([][]uint16, 1)}
 	states := map[string]uint16{}
 	var sets [][]item
 	// state is the number of a set of items, new or known.
@@ -168,7 +173,13 @@ func newAutomaton(list []Recognizer) (*automaton, error) {
 					accept = append(accept, owner[it.form])
 				}
 			}
-			a.next, a.accept, sets = append(a.next, [formClasses]uint16{}), append(a.accept, accept), append(sets, set)
+			end := 0
+			if accept != nil {
+				if end = slices.IndexFunc(a.accept, func(l []uint16) bool { return slices.Equal(l, accept) }); end < 0 {
+					end, a.accept = len(a.accept), append(a.accept, accept)
+				}
+			}
+			a.next, a.ends, sets = append(a.next, [formClasses]uint16{}), append(a.ends, uint16(end)), append(sets, set)
 		}
 		return n, nil
 	}
@@ -232,8 +243,14 @@ func (v *view) forms(at int) {
 	plain := v.plain[:0]
 	glued, known := false, false
 	for i := start; i < end; {
-		class, n := step(text[i:])
-		if class == formClasses {
+		var class uint8
+		n := 1
+		if b := text[i]; b < 128 {
+			class = formClass[b]
+		} else {
+			class, n = step(text[i:])
+		}
+		if class >= formClasses {
 			return
 		}
 		if state = a.next[state][class]; state == 0 {
@@ -247,7 +264,7 @@ func (v *view) forms(at int) {
 			plain = append(plain, b)
 		}
 		i += n
-		if a.accept[state] == nil || i < len(text) && isAlnum(text[i]) {
+		if a.ends[state] == 0 || i < len(text) && isAlnum(text[i]) {
 			continue
 		}
 		if !known {
@@ -257,7 +274,7 @@ func (v *view) forms(at int) {
 			return
 		}
 		mark, more := v.gluedRight(i)
-		for _, r := range a.accept[state] {
+		for _, r := range a.accept[a.ends[state]] {
 			rec := &v.s.list[r]
 			if more && strings.IndexByte(rec.tail, mark) < 0 {
 				continue

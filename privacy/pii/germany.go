@@ -22,8 +22,11 @@ var germany = []Recognizer{
 					once++
 				}
 			}
-			if m.Plain[0] == '0' || !(most == 2 && once == 8 || most == 3 && once == 7) || !mod11x10(m.Plain) {
+			if m.Plain[0] == '0' || !mod11x10(m.Plain) {
 				return 0, ""
+			}
+			if !(most == 2 && once == 8 || most == 3 && once == 7) {
+				return 0.1, "passes MOD 11,10, though its digits do not repeat as they must"
 			}
 			return printed(m, 0.4, 0.6, 0.7), "digits repeat as they must, passes MOD 11,10"
 		},
@@ -31,8 +34,14 @@ var germany = []Recognizer{
 	},
 	{
 		Name: "de-tax-number", Type: "DE_TAX_NUMBER", Doc: "tax numbers of the states, as their offices print them; told by context",
-		Forms: []string{"99/999/99999", "999/999/99999", "999/9999/9999", "999/999/9999", "99 999 99999", "999 9999 9999", "9{13}"},
-		Check: unchecked(0.2), Context: []string{"steuernummer", "steuer", "stnr", "st nr", "finanzamt", "tax number"},
+		Forms: []string{"99/999/99999", "999/999/99999", "999/9999/9999", "999/999/9999", "99 999 99999", "999 9999 9999", "99/999/9999", "99/9999/9999", "9{13}"},
+		Check: func(m Match) (float64, string) {
+			if state := pair(m.Plain, 0); len(m.Plain) == 13 && (state == 0 || state > 16) || same(m.Plain) {
+				return 0, ""
+			}
+			return 0.2, ""
+		},
+		Context: []string{"steuernummer", "steuer", "stnr", "st nr", "finanzamt", "tax number"},
 	},
 	{
 		Name: "de-social-security", Type: "DE_SOCIAL_SECURITY", Doc: "pension insurance: area, birthday, initial, serial and check digit (VKVV § 4)",
@@ -92,12 +101,12 @@ var germany = []Recognizer{
 	},
 	{
 		Name: "de-driver-license", Type: "DE_FUEHRERSCHEIN", Doc: "driving licences since 1999: office, serial, check sign and copy; told by context",
-		Forms: []string{"X99X{6}9X"}, Check: unchecked(0.05),
+		Forms: []string{"X99X{6}9X", "AA9{8}X"}, Check: unchecked(0.05),
 		Context: []string{"führerschein", "fuehrerschein", "führerscheinnummer", "fahrerlaubnis", "fahrerlaubnisnummer", "driver license", "driving licence"},
 	},
 	{
 		Name: "de-vat", Type: "DE_VAT_ID", Doc: "businesses: DE and nine digits, ISO 7064 MOD 11,10",
-		Forms: []string{"AA999999999", "AA 999999999", "AA 999 999 999"},
+		Forms: []string{"AA999999999", "AA 999999999", "AA 999 999 999", "AA-999-999-999", "AA.999.999.999", "AA 999-999.999"},
 		Check: func(m Match) (float64, string) {
 			if string(m.Plain[:2]) != "DE" || !mod11x10(m.Plain[2:]) {
 				return 0, ""
@@ -107,8 +116,14 @@ var germany = []Recognizer{
 		Context: []string{"ust", "ustid", "ust idnr", "umsatzsteuer", "vat", "mwst"},
 	},
 	{
-		Name: "de-commercial-register", Type: "DE_HANDELSREGISTER", Doc: "commercial register: section A or B and a number; told by context",
-		Forms: []string{"9{1,6}"}, Check: unchecked(0.02),
+		Name: "de-commercial-register", Type: "DE_HANDELSREGISTER", Doc: "commercial register: section A or B and a number",
+		Forms: []string{"AAA9{1,6}", "AAA 9{1,6}"},
+		Check: func(m Match) (float64, string) {
+			if s := string(m.Plain[:3]); s != "HRB" && s != "HRA" {
+				return 0, ""
+			}
+			return 0.7, "begins with the section of the register"
+		},
 		Context: []string{"hrb", "hra", "handelsregister", "handelsregisternummer"}, Against: []string{"seite"},
 	},
 	{

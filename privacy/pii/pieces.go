@@ -31,7 +31,7 @@ func (s *Scanner) Pieces(ctx context.Context, r io.Reader, do func(text []byte, 
 			return err
 		}
 		text := buf[:end]
-		found, err := s.scan(ctx, "", text, from)
+		found, err := s.window(ctx, "", text, from)
 		if err != nil {
 			return err
 		}

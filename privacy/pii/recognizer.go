@@ -12,7 +12,7 @@ type Recognizer struct {
 
 	// Forms are what it looks like: 9 is a digit, A a letter, X either, of ASCII
 	// and in either case. A number in braces repeats what stands before it, as in
-	// 9{8} and 9{8,17}. A space, hyphen, dot, slash or colon is itself, no-break
+	// 9{8} and 9{8,17}. A space, hyphen, dot, slash, colon or parenthesis is itself, no-break
 	// spaces and dashes of Unicode included; ~ is nothing, a space or a hyphen, the
 	// same throughout a form. A form matches whole words only, and at most 64 bytes.
 	Forms []string

@@ -138,8 +138,8 @@ func (s *Scanner) index() {
 }
 
 // Scan finds personal data in a text. Findings are in order of Start and do not
-// overlap; offsets are bytes. The error is the Tagger's or the context's. Whole
-// files are better given to Pieces, in whose memory only a part of them is.
+// overlap; offsets are bytes. The error is the Tagger's or the context's. Files are
+// better given to Pieces, in whose memory only a part of them is.
 func (s *Scanner) Scan(ctx context.Context, text []byte) ([]Finding, error) {
 	return s.ScanNamed(ctx, "", text)
 }
@@ -147,14 +147,40 @@ func (s *Scanner) Scan(ctx context.Context, text []byte) ([]Finding, error) {
 // ScanNamed is Scan for a text that has a name, such as that of a column. The words
 // of the name are context, as if they stood before the text.
 func (s *Scanner) ScanNamed(ctx context.Context, name string, text []byte) ([]Finding, error) {
-	return s.scan(ctx, name, text, 0)
+	return s.scan(ctx, name, text)
 }
 
-// scan finds what begins at from or later; what stands before it is context.
-func (s *Scanner) scan(ctx context.Context, name string, text []byte, from int) ([]Finding, error) {
-	if len(text) > maxText {
-		return nil, fmt.Errorf("a text of %d bytes in one piece: at most %d, give it to Pieces", len(text), maxText)
+// scan finds what is in a text, window by window where it is long, so that what is kept
+// and sorted at once stays small.
+func (s *Scanner) scan(ctx context.Context, name string, text []byte) ([]Finding, error) {
+	if len(text) <= 2*pieceSize {
+		return s.window(ctx, name, text, 0)
 	}
+	var all []Finding
+	for at := 0; at < len(text); {
+		start := whole(text[:at])
+		end := min(at+pieceSize, len(text))
+		found, err := s.window(ctx, name, text[start:end], at-start)
+		if err != nil {
+			return nil, err
+		}
+		cut := end - start
+		if end < len(text) {
+			cut = cutAt(text[start:end], at-start, found)
+		}
+		for _, f := range found {
+			if f.End <= cut {
+				f.Start, f.End = f.Start+start, f.End+start
+				all = append(all, f)
+			}
+		}
+		at = start + cut
+	}
+	return all, nil
+}
+
+// window finds what begins at from or later; what stands before it is context.
+func (s *Scanner) window(ctx context.Context, name string, text []byte, from int) ([]Finding, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -170,14 +196,9 @@ func (s *Scanner) scan(ctx context.Context, name string, text []byte, from int) 
 	return s.tag(ctx, text, from, found)
 }
 
-const maxText = 1 << 30
-
-// release puts a view back, unless a giant text has made it too large to keep.
 func (s *Scanner) release(v *view) {
 	v.text = nil
-	if cap(v.words) <= 1<<18 {
-		s.views.Put(v)
-	}
+	s.views.Put(v)
 }
 
 // tag adds what the tagger finds.
@@ -208,22 +229,21 @@ func (s *Scanner) tag(ctx context.Context, text []byte, from int, found []Findin
 
 // A view is one text being looked at, with what is worth keeping for the next one.
 type view struct {
-	s     *Scanner
-	text  []byte
-	from  int
-	name  []uint16 // the words of the part's name
-	words []word
-	ids   []uint16 // the number of each word in the vocabulary, once asked
-	marks []int32
-	cands []candidate
-	taken []uint64 // a bit for each byte that has been given to a finding
-	plain [maxForm]byte
-	cur   int // the recogniser whose find is running
-	// around are the words that mean something around the words from first to last.
-	around      []int
-	first, last int
-	near        int // the word that was at hand last
-	dated       int // where the last date ended
+	s           *Scanner
+	text        []byte
+	from        int
+	name        []uint16 // the words of the part's name
+	words       []word
+	ids         []uint16 // the number of each word in the vocabulary, once asked
+	marks       []int32
+	cands       []candidate
+	taken       []uint64 // a bit for each byte that has been given to a finding
+	plain       [maxForm]byte
+	cur         int  // the recogniser whose find is running
+	left, right side // of the place that was asked about last
+	near        int  // the word that was at hand last
+	// Where the last date, key and address ended: what is within is not read again.
+	dated, keyed, linked int
 	// steps counts the bytes that were looked at more than once: tests hold it
 	// against the length.
 	steps int
@@ -240,7 +260,8 @@ type candidate struct {
 
 // look asks every recogniser at its places.
 func (v *view) look() {
-	v.cands, v.near, v.dated, v.first = v.cands[:0], 0, 0, -1
+	v.cands, v.near, v.left.of, v.right.of = v.cands[:0], 0, -1, -1
+	v.dated, v.keyed, v.linked = 0, 0, 0
 	v.split()
 	v.ids = slices.Grow(v.ids[:0], len(v.words))[:len(v.words)]
 	for i := range v.ids {
@@ -251,7 +272,7 @@ func (v *view) look() {
 		v.near = i
 		v.word(i)
 	}
-	v.near = min(first, len(v.words)-1)
+	v.near, v.linked = min(first, len(v.words)-1), 0
 	for _, m := range v.marks {
 		if int(m) >= v.from {
 			v.mark(int(m))
@@ -286,7 +307,7 @@ func (v *view) word(i int) {
 }
 
 // leads reports whether a word without digits can begin a form: it is short and a
-// number follows, or it has the length of a bank's code in capitals.
+// number follows, at once or behind another such word, or it has the length of a bank's code in capitals.
 func (v *view) leads(i int) bool {
 	w := v.words[i]
 	if w.kind == upper && (w.len() == 8 || w.len() == 11) {
@@ -296,6 +317,9 @@ func (v *view) leads(i int) bool {
 		return false
 	}
 	next := v.words[i+1]
+	if next.start-w.end == 1 && next.len() <= 4 && next.kind&digit == 0 && i+2 < len(v.words) {
+		w, next = next, v.words[i+2]
+	}
 	return next.start-w.end <= 3 && next.kind&digit != 0
 }
 
@@ -371,31 +395,61 @@ func (v *view) resolve() []Finding {
 	if len(v.cands) == 0 {
 		return nil
 	}
-	slices.SortFunc(v.cands, func(a, b candidate) int {
+	slices.SortFunc(v.cands, func(a, b candidate) int { return int(a.start - b.start) })
+	out := make([]Finding, 0, len(v.cands))
+	for i := 0; i < len(v.cands); {
+		// Those that overlap one another, directly or by others between them.
+		end, j := v.cands[i].end, i+1
+		for j < len(v.cands) && v.cands[j].start < end {
+			end = max(end, v.cands[j].end)
+			j++
+		}
+		from := len(out)
+		for _, c := range v.winners(v.cands[i:j], int(end)) {
+			if v.s.allow.has(v.text[c.start:c.end]) {
+				continue
+			}
+			rec := &v.s.list[c.rec]
+			f := Finding{Start: int(c.start), End: int(c.end), Type: rec.Type, Score: float64(c.score), Recognizer: rec.Name}
+			if v.s.settings.Explain {
+				f.Why = c.explain()
+			}
+			out = append(out, f)
+		}
+		slices.SortFunc(out[from:], func(a, b Finding) int { return a.Start - b.Start })
+		i = j
+	}
+	return out
+}
+
+// winners sorts the ones that stay to the front. A bit for each byte tells what has been
+// given away.
+func (v *view) winners(group []candidate, end int) []candidate {
+	if len(group) == 1 {
+		return group
+	}
+	slices.SortFunc(group, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.end-b.start, a.end-a.start), cmp.Compare(a.rec, b.rec), cmp.Compare(a.start, b.start))
 	})
-	n := len(v.text)/64 + 1
+	low := int(group[0].start)
+	for _, c := range group {
+		low = min(low, int(c.start))
+	}
+	n := (end-low)/64 + 1
 	v.taken = slices.Grow(v.taken[:0], n)[:n]
 	clear(v.taken)
-	var out []Finding
-	for _, c := range v.cands {
-		text := v.text[c.start:c.end]
-		if !v.take(int(c.start), int(c.end)) || v.s.allow.has(text) {
-			continue
+	kept := group[:0]
+	for _, c := range group {
+		if v.take(int(c.start)-low, int(c.end)-low) {
+			kept = append(kept, c)
 		}
-		rec := &v.s.list[c.rec]
-		f := Finding{Start: int(c.start), End: int(c.end), Type: rec.Type, Score: float64(c.score), Recognizer: rec.Name}
-		if v.s.settings.Explain {
-			f.Why = c.explain()
-		}
-		out = append(out, f)
 	}
-	slices.SortFunc(out, func(a, b Finding) int { return a.Start - b.Start })
-	return out
+	return kept
 }
 
 // take marks bytes as given away, unless one of them was.
 func (v *view) take(start, end int) bool {
+	v.steps += end - start
 	for i := start; i < end; i++ {
 		if v.taken[i>>6]>>(i&63)&1 == 1 {
 			return false

@@ -15,7 +15,7 @@ var privateKey = Recognizer{
 	on: onWords, words: []string{"begin"},
 	find: func(v *view, at int) {
 		start := int(v.words[at].start) - 5
-		if start < 0 || !bytes.HasPrefix(v.text[start:], []byte("-----BEGIN ")) {
+		if start < v.keyed || !bytes.HasPrefix(v.text[start:], []byte("-----BEGIN ")) {
 			return
 		}
 		rest := v.text[start:min(len(v.text), start+maxPEM)]
@@ -28,14 +28,16 @@ var privateKey = Recognizer{
 		end, mark := 11+len(line)+5, append(append([]byte("-----END "), line...), "-----"...)
 		if i := bytes.Index(rest[min(end, len(rest)):], mark); i >= 0 {
 			v.steps += i
-			v.found(start, start+end+i+len(mark), 1, "is a private key from BEGIN to END")
+			v.keyed = start + end + i + len(mark)
+			v.found(start, v.keyed, 1, "is a private key from BEGIN to END")
 			return
 		}
 		for end < len(rest) && (isAlnum(rest[end]) || strings.IndexByte("+/=\r\n\\:,- ", rest[end]) >= 0) {
 			end++
 		}
 		v.steps += end
-		v.found(start, start+min(end, len(rest)), 0.95, "begins as a private key")
+		v.keyed = start + min(end, len(rest))
+		v.found(start, v.keyed, 0.95, "begins as a private key")
 	},
 }
 

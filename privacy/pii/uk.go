@@ -63,23 +63,32 @@ var unitedKingdom = []Recognizer{
 	},
 	{
 		Name: "uk-postcode", Type: "UK_POSTCODE", Doc: "postcodes with a space (BS 7666); told by context",
-		Forms: []string{"A9 9AA", "A99 9AA", "AA9 9AA", "AA99 9AA", "A9A 9AA", "AA9A 9AA"},
+		Forms: []string{"A9 9AA", "A99 9AA", "AA9 9AA", "AA99 9AA", "A9A 9AA", "AA9A 9AA", "A9{1,2}9AA", "AA9{1,2}9AA", "A9A9AA", "AA9A9AA", "AAA 9AA", "AAA9AA"},
 		Check: func(m Match) (float64, string) {
 			if strings.IndexByte("QVX", m.Plain[0]) >= 0 || bytes.ContainsAny(m.Plain[len(m.Plain)-2:], "CIKMOV") || !capitals(m) {
 				return 0, ""
 			}
-			return 0.3, "has the form of a postcode"
+			if p := m.Plain; isLetter(p[1]) && isLetter(p[2]) && string(p) != "GIR0AA" {
+				return 0, ""
+			}
+			return printed(m, 0.1, 0, 0.3), "has the form of a postcode"
 		},
 		Context: []string{"postcode", "post code", "postal code"},
 	},
 	{
-		Name: "uk-vehicle-registration", Type: "UK_VEHICLE_REGISTRATION", Doc: "number plates since 2001 (DVLA); told by context",
-		Forms: []string{"AA99 AAA", "AA99AAA"},
+		Name: "uk-vehicle-registration", Type: "UK_VEHICLE_REGISTRATION", Doc: "number plates since 1963 (DVLA); told by context",
+		Forms: []string{"AA99~AAA", "A9{1,3}~AAA", "AAA~9{1,3}A"},
 		Check: func(m Match) (float64, string) {
-			if bytes.ContainsAny(m.Plain, "IQ") || bytes.ToUpper(m.Text)[0] != m.Text[0] || !capitals(m) {
+			if bytes.ContainsAny(m.Plain, "IQ") || !capitals(m) {
 				return 0, ""
 			}
-			return 0.2, "has the form of a number plate"
+			if p := m.Plain; isLetter(p[1]) && isDigit(p[2]) {
+				if age := pair(p, 2); age < 2 || age > 29 && age < 51 || age > 79 {
+					return 0, ""
+				}
+				return 0.2, "has the form of a number plate"
+			}
+			return 0.1, "has the form of a number plate from before 2001"
 		},
 		Context: []string{"vehicle", "registration", "plate", "number plate", "vrm", "vrn", "car", "reg"},
 	},

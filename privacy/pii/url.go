@@ -14,6 +14,9 @@ var webAddress = Recognizer{
 		for start < at && !isLetter(text[start]) {
 			start++
 		}
+		if start < v.linked {
+			return // within an address that was read already
+		}
 		end := v.urlEnd(start, at+3)
 		host := text[min(at+3, end):end]
 		if i := indexAny(host, "/?#"); i >= 0 {
@@ -36,7 +39,7 @@ var wwwAddress = Recognizer{
 	on: onWords, words: []string{"www"},
 	find: func(v *view, at int) {
 		start := int(v.words[at].start)
-		if start > 0 && strings.IndexByte("/@.-_", v.text[start-1]) >= 0 {
+		if start < v.linked || start > 0 && strings.IndexByte("/@.-_", v.text[start-1]) >= 0 {
 			return
 		}
 		end := v.urlEnd(start, start)
@@ -48,6 +51,36 @@ var wwwAddress = Recognizer{
 			v.found(start, end, 0.85, "begins with www and has a domain")
 		}
 	},
+}
+
+// bareDomain is names of sites without anything before them. Mail is full of the names
+// of machines, so that alone they are not sure enough.
+var bareDomain = Recognizer{
+	Name: "domain", Type: "URL", Doc: "names of sites that end in a common domain; told by context",
+	on: onWords, words: strings.Fields("com org net edu gov io co info biz eu uk de fr es it nl be ch at se no dk fi pl cz pt ie us ca au nz jp cn in br ru za mx kr tr gr hu ro"),
+	find: func(v *view, at int) {
+		w := v.words[at]
+		start := int(w.start)
+		if start == 0 || v.text[start-1] != '.' {
+			return
+		}
+		for start > 0 && int(w.start)-start < 255 && domainBytes[v.text[start-1]] {
+			start--
+		}
+		v.steps += int(w.start) - start
+		if start < v.linked || start > 0 && strings.IndexByte("@/_", v.text[start-1]) >= 0 || !domain(v.text[start:w.end]) {
+			return
+		}
+		end := int(w.end)
+		if end < len(v.text) && v.text[end] == '/' {
+			end = v.urlEnd(start, end)
+		} else if end < len(v.text) && (v.text[end] == '@' || v.text[end] == '-' || v.text[end] == '.' && end+1 < len(v.text) && isAlnum(v.text[end+1])) {
+			return
+		}
+		v.linked = end
+		v.found(start, end, 0.4, "ends in a common domain")
+	},
+	Context: []string{"website", "site", "visit", "url", "web", "homepage", "webpage", "link", "domain", "page"},
 }
 
 // indexAny is bytes.IndexAny for short sets of ASCII.
@@ -97,5 +130,6 @@ scan:
 		end--
 	}
 	v.steps += end - start
+	v.linked = end
 	return end
 }

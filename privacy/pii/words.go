@@ -71,40 +71,54 @@ func (v *view) split() {
 	text, words, marks := v.text, v.words[:0], v.marks[:0]
 	for i := 0; i < len(text); {
 		k := classes[text[i]]
-		if k == 0 || k == mark {
-			if k == mark {
-				marks = append(marks, int32(i))
-			}
+		if k == 0 {
+			i++
+			continue
+		}
+		if k == mark {
+			marks = append(marks, int32(i))
 			i++
 			continue
 		}
 		start, all := i, kind(0)
-		for i < len(text) {
+		for k&(digit|lower|upper) != 0 {
+			all |= k
+			if i++; i == len(text) {
+				break
+			}
 			k = classes[text[i]]
-			if k&(digit|lower|upper) != 0 {
-				if k == digit && i > start && classes[text[i-1]] == high {
-					break
-				}
-				all |= k
-				i++
-				continue
-			}
-			if k != high || i > start && classes[text[i-1]] == digit {
-				break
-			}
-			n, is := letter(text[i:])
-			if !is {
-				if i == start {
-					i += n
-				}
-				break
-			}
-			all |= high
-			i += n
+		}
+		if k == high && i < len(text) && (i == start || !isDigit(text[i-1])) {
+			i, all = v.highWord(i, all)
 		}
 		if all != 0 {
 			words = append(words, word{int32(start), int32(i), all})
 		}
 	}
 	v.words, v.marks = words, marks
+}
+
+// highWord reads on in a word from its first letter beyond ASCII. Where none is, it moves
+// past the sign only if the word has not begun.
+func (v *view) highWord(i int, all kind) (int, kind) {
+	for i < len(v.text) {
+		switch k := classes[v.text[i]]; {
+		case k == high:
+			n, is := letter(v.text[i:])
+			if !is && all == 0 {
+				return i + n, 0
+			}
+			if !is {
+				return i, all
+			}
+			all |= high
+			i += n
+		case k&(lower|upper) != 0 || k == digit && classes[v.text[i-1]] != high:
+			all |= k
+			i++
+		default:
+			return i, all
+		}
+	}
+	return i, all
 }

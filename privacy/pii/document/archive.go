@@ -125,12 +125,12 @@ func (j *job) nested(name string, r io.Reader) error {
 
 // detect tells a format by what comes next; ok is false for what is no text.
 func (j *job) detect(name string, b *bufio.Reader) (f Format, ok bool, err error) {
-	head, err := b.Peek(512)
+	head, err := b.Peek(4096)
 	if err != nil && err != io.EOF {
 		return Format{}, false, err
 	}
 	f = among(j.formats, strings.TrimSuffix(strings.ToLower(name), ".gz"), head)
-	return f, f.Name != Text.Name || bytes.IndexByte(head, 0) < 0 || UTF16(head), nil
+	return f, f.Name != Text.Name || IsText(head), nil
 }
 
 func (j *job) skip(name string) {

@@ -137,7 +137,7 @@ type Format struct {
 	writes bool
 }
 
-// Detect tells the format by a file's name and its first bytes; 512 are enough.
+// Detect tells the format by a file's name and its first bytes; 4,096 are enough.
 // What nothing claims is plain text.
 func Detect(name string, head []byte) Format { return among(Formats, name, head) }
 

@@ -100,7 +100,7 @@ func TestRefuses(t *testing.T) {
 		format   Format
 		in, want string
 	}{
-		{JSON, "{\"a\":\n  [1,]}", "line 2, column 7"},
+		{JSON, "{\"a\":\n  [1,]}", "line 2, column 6"},
 		{JSON, `{"a":1`, "unexpected EOF"},
 		{JSON, "", "unexpected EOF"},
 		{JSON, `"a` + "\n" + `"`, "control character"},

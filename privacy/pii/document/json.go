@@ -79,7 +79,7 @@ func (p *jsonReader) failed(err error) error {
 	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("%sread JSON at line %d, column %d: %w", p.prefix, p.line, p.col, err)
+	return fmt.Errorf("%sread JSON at line %d, column %d: %w", p.prefix, p.line, max(1, p.col-1), err)
 }
 
 // byte takes the next byte and leaves writing it to the caller.

@@ -16,7 +16,7 @@ var Text = Format{Name: "text", Extensions: []string{".txt", ".log", ".md"}, wri
 
 func readText(j *job, r io.Reader) error {
 	b := bufio.NewReaderSize(r, 4096)
-	if head, _ := b.Peek(2); UTF16(head) {
+	if head, _ := b.Peek(2); utf16Mark(head) {
 		if j.w != nil {
 			return fmt.Errorf("text in UTF-16: %w", ErrReadOnly)
 		}
@@ -25,7 +25,24 @@ func readText(j *job, r io.Reader) error {
 	return j.stream("", b)
 }
 
-// UTF16 reports whether a text begins with a byte order mark of UTF-16.
-func UTF16(head []byte) bool {
+func utf16Mark(head []byte) bool {
 	return bytes.HasPrefix(head, []byte{0xFF, 0xFE}) || bytes.HasPrefix(head, []byte{0xFE, 0xFF})
+}
+
+// IsText tells text from what is for machines alone by its first bytes, 4,096 of them
+// where there are as many: text has no zeros, and hardly a control character.
+func IsText(head []byte) bool {
+	if utf16Mark(head) {
+		return true
+	}
+	control := 0
+	for _, b := range head {
+		if b == 0 {
+			return false
+		}
+		if b < ' ' && (b < '\a' || b > '\r') && b != 0x1B || b == 0x7F {
+			control++
+		}
+	}
+	return control*50 <= len(head)
 }
