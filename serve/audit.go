@@ -35,7 +35,7 @@ func (s *Server) openLog(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.log, err = audit.Open(s.auditDir(), audit.Config{Signer: signer, Personal: true, Logger: s.opt.Logger})
+	s.log, err = audit.Open(s.auditDir(), audit.Config{Signer: signer, Personal: true, Mask: s.opt.Mask, Logger: s.opt.Logger})
 	if err != nil {
 		return err
 	}

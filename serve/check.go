@@ -261,6 +261,26 @@ func (m *Model) check() error {
 			return fmt.Errorf("input %s: %w", name, err)
 		}
 	}
+	if m.Personal != nil {
+		return m.Personal.check()
+	}
+	return nil
+}
+
+func (p *Personal) check() error {
+	for key, do := range map[string]string{"inputs": p.Inputs, "outputs": p.Outputs} {
+		switch do {
+		case "", gateway.Note, gateway.Mask, gateway.Refuse:
+		default:
+			return fmt.Errorf("personal: %s: %q: must be note, mask or refuse", key, do)
+		}
+	}
+	if p.Inputs == "" && p.Outputs == "" {
+		return errors.New("personal: says nothing of inputs and outputs")
+	}
+	if !(p.Threshold >= 0 && p.Threshold <= 1) {
+		return fmt.Errorf("personal: threshold %v: must be between 0 and 1", p.Threshold)
+	}
 	return nil
 }
 

@@ -289,6 +289,8 @@ type Model struct {
 	// looks like an attack on a database or a browser.
 	CardData      bool `yaml:"card_data"`
 	MaliciousText bool `yaml:"malicious_text"`
+	// Personal is what is done about personal data and secrets in texts.
+	Personal *Personal `yaml:"personal"`
 
 	Threads     int           `yaml:"threads"`
 	Concurrency int           `yaml:"concurrency"`
@@ -302,6 +304,25 @@ type Model struct {
 	CA          string `yaml:"ca"`
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
+}
+
+// Personal is what is done about personal data and secrets in texts.
+type Personal struct {
+	// Inputs and Outputs are note, mask or refuse; what is left out is not looked
+	// at.
+	Inputs  string `yaml:"inputs"`
+	Outputs string `yaml:"outputs"`
+	// Types are the only ones looked for, all by default; Exclude are not.
+	Types   []string `yaml:"types"`
+	Exclude []string `yaml:"exclude"`
+	// Threshold is the least score to be found, 0.5 by default.
+	Threshold float64 `yaml:"threshold"`
+	// Names false looks for no names, places and organisations: ten times faster.
+	Names *bool `yaml:"names"`
+	// Policy is a file of how values are replaced, as for pii mask; all are redacted
+	// by default. Key is the secret that its methods need.
+	Policy string `yaml:"policy"`
+	Key    string `yaml:"key"`
 }
 
 // Version is one version of a model.

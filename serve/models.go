@@ -40,7 +40,7 @@ func (s *Server) openModels(ctx context.Context, p *plan) error {
 		if err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
-		if err := s.fits(m); err != nil {
+		if err := errors.Join(s.fits(m), s.personal(p.cfg, m, g)); err != nil {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 		if m.Registry {
@@ -54,6 +54,26 @@ func (s *Server) openModels(ctx context.Context, p *plan) error {
 			g.Versions = append(g.Versions, version)
 		}
 		p.configured = append(p.configured, g)
+	}
+	return nil
+}
+
+// personal has a model's texts looked at, if its settings say so.
+func (s *Server) personal(c *Config, m *Model, g *gateway.Model) (err error) {
+	if m.Personal == nil {
+		return nil
+	}
+	if s.opt.Personal == nil {
+		return errors.New("personal: this program cannot look for personal data")
+	}
+	p := *m.Personal
+	p.Policy = c.path(p.Policy)
+	if p.Key, err = c.secret("personal.key", p.Key); err != nil {
+		return err
+	}
+	g.Settings.Personal = &gateway.Personal{Inputs: p.Inputs, Outputs: p.Outputs}
+	if g.Settings.Personal.Data, err = s.opt.Personal(p); err != nil {
+		return fmt.Errorf("personal: %w", err)
 	}
 	return nil
 }

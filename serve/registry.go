@@ -184,6 +184,9 @@ func (s *Server) openPushed(ctx context.Context, p *plan) ([]*gateway.Model, err
 			continue // the configuration has a model of its own by that name
 		}
 		g, err := p.cfg.model(m)
+		if err == nil {
+			err = s.personal(p.cfg, m, g)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("model %s: %w", m.Name, err)
 		}

@@ -96,6 +96,9 @@ func (c *Config) secrets() map[string]string {
 	}
 	for _, m := range c.Models {
 		all["model "+m.Name+": token"] = m.Token
+		if m.Personal != nil {
+			all["model "+m.Name+": personal.key"] = m.Personal.Key
+		}
 	}
 	return all
 }

@@ -58,6 +58,12 @@ type Options struct {
 	Logger  *slog.Logger
 	// Version is that of the program.
 	Version string
+	// Mask replaces personal data in what the log says; nil leaves that to the log
+	// itself, which knows cards, addresses and tokens.
+	Mask func(string) string
+	// Personal finds personal data as a model's settings say, of which Policy is a
+	// path and Key the secret itself; nil where there is nothing that does.
+	Personal func(p Personal) (gateway.PersonalData, error)
 }
 
 // Server is a running gateway.

@@ -19,8 +19,9 @@ import (
 func newPII(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pii",
-		Short: "Personal data and secrets: find them",
-		Long: `Personal data and secrets: find them in text, tables, mail and documents.
+		Short: "Personal data and secrets: find them, replace them, put them back",
+		Long: `Personal data and secrets: find them in text, tables, mail and documents, replace
+them, and put them back.
 
 Found are numbers that pass the checksums of cards, accounts and national
 identifiers, addresses, keys and passwords, dates and ages, each with a score that
@@ -38,6 +39,10 @@ the words around it raise or lower. See docs/pii.md.`,
 // piiCommands lists the verbs beneath pii.
 var piiCommands = []func(*app) *cobra.Command{
 	newPIIScan,
+	newPIIMask,
+	newPIIRestore,
+	newPIIKey,
+	newPIIVault,
 }
 
 // piiTagger finds the names that scanning looks for unless told not to.

@@ -116,7 +116,11 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 			return err
 		}
 	}
-	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version()})
+	maskLog, err := newLogMask()
+	if err != nil {
+		return err
+	}
+	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version(), Mask: maskLog, Personal: newPersonalData})
 	if err != nil {
 		return err
 	}

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/redoubt-ml/redoubt/privacy/pii"
 )
+
+// ErrOneWay says that a method cannot be undone.
+var ErrOneWay = errors.New("cannot be undone")
 
 // Engine applies a policy. It is safe for use by several goroutines at once.
 type Engine struct {
@@ -47,9 +51,67 @@ func New(p *Policy, in Settings) (*Engine, error) {
 		}
 	}
 	if in.Vault != nil {
-		e.keeper = &keeper{in}
+		k := newKeeper(in)
+		e.keeper = &k
 	}
 	return e, nil
+}
+
+// Close has the vault record how many values were restored, if any were.
+func (e *Engine) Close(ctx context.Context) error {
+	var err error
+	for _, m := range append(slices.Collect(maps.Values(e.columns)), e.otherwise) {
+		if k, ok := m.(keeper); ok {
+			err = errors.Join(err, k.session.Close(ctx))
+		}
+	}
+	if e.keeper != nil {
+		err = errors.Join(err, e.keeper.session.Close(ctx))
+	}
+	return err
+}
+
+// Vaulted are the values of a part of a document that the vault would be asked to
+// keep: of a column that has a rule the field, else what was found.
+func (e *Engine) Vaulted(column string, v Value, found []pii.Finding) (all []Value) {
+	if m := e.columns[column]; m != nil {
+		if _, ok := m.(keeper); ok && v.Text != "" {
+			v.Type = cmpOr(e.policy.Columns[column].Type, column)
+			all = append(all, v)
+		}
+		return all
+	}
+	for _, f := range found {
+		if _, ok := e.masker(f.Type).(keeper); !ok {
+			continue
+		}
+		part := v
+		part.Type = f.Type
+		if !v.Number {
+			part.Text = v.Text[f.Start:f.End]
+		}
+		if all = append(all, part); v.Number {
+			break // it is masked as a whole
+		}
+	}
+	return all
+}
+
+// Keep has the vault keep values, so that masking them is faster: many at once take
+// hardly longer than one.
+func (e *Engine) Keep(ctx context.Context, values []Value) error {
+	if e.keeper == nil || len(values) == 0 {
+		return nil
+	}
+	_, err := e.keeper.maskAll(ctx, values)
+	return err
+}
+
+func (e *Engine) masker(typ string) Masker {
+	if m := e.types[typ]; m != nil {
+		return m
+	}
+	return e.otherwise
 }
 
 // Column reports whether the policy has a rule for a column.
@@ -109,10 +171,7 @@ func (e *Engine) maskAll(ctx context.Context, text []byte, found []pii.Finding, 
 		}
 		at = f.End
 		v := Value{Text: string(text[f.Start:f.End]), Type: f.Type, Subject: subject}
-		m := e.types[f.Type]
-		if m == nil {
-			m = e.otherwise
-		}
+		m := e.masker(f.Type)
 		if _, ok := m.(keeper); ok {
 			kept, places = append(kept, v), append(places, i)
 			continue
@@ -141,11 +200,7 @@ func (e *Engine) Number(ctx context.Context, text []byte, found []pii.Finding, s
 	if len(found) == 0 {
 		return text, nil
 	}
-	m := e.types[found[0].Type]
-	if m == nil {
-		m = e.otherwise
-	}
-	out, err := m.Mask(ctx, Value{Text: string(text), Type: found[0].Type, Subject: subject, Number: true})
+	out, err := e.masker(found[0].Type).Mask(ctx, Value{Text: string(text), Type: found[0].Type, Subject: subject, Number: true})
 	if err != nil {
 		return nil, fmt.Errorf("mask a number of type %s: %w", found[0].Type, err)
 	}
@@ -186,8 +241,8 @@ func (e *Engine) restores() bool {
 	return false
 }
 
-// RestoreField is what Field masked. The value of a column whose method cannot be
-// undone is an error.
+// RestoreField is what Field masked. The error wraps [ErrOneWay] where the column's
+// method cannot be undone.
 func (e *Engine) RestoreField(ctx context.Context, column string, v Value) (string, error) {
 	return e.field(column, v, func(m Masker, v Value) (string, error) {
 		r, ok := m.(Restorer)
@@ -195,7 +250,7 @@ func (e *Engine) RestoreField(ctx context.Context, column string, v Value) (stri
 			if _, kept := m.(maskFunc); kept && e.policy.Columns[column].Method == keep.Name {
 				return v.Text, nil
 			}
-			return "", fmt.Errorf("method %s: cannot be undone", e.policy.Columns[column].Method)
+			return "", fmt.Errorf("method %s: %w", e.policy.Columns[column].Method, ErrOneWay)
 		}
 		return r.Restore(ctx, v)
 	})
@@ -236,7 +291,9 @@ func (e *Engine) Restore(ctx context.Context, text []byte) ([]byte, Restored, er
 			ok = err == nil
 		}
 		if !ok {
-			n.Foreign++
+			if m.plausible() {
+				n.Foreign++
+			}
 			continue
 		}
 		n.Done++

@@ -375,6 +375,10 @@ func TestForeign(t *testing.T) {
 	if err != nil || !bytes.Equal(back, masked) || n != (mask.Restored{Foreign: 1}) {
 		t.Errorf("%s, %+v, %v", back, n, err)
 	}
+	// What texts have in brackets is nobody's token.
+	if _, n, err := e.Restore(t.Context(), []byte("[ILUG:12] [a#b] [PERSON:] [x=:y]")); err != nil || n != (mask.Restored{}) {
+		t.Errorf("%+v, %v", n, err)
+	}
 	// A token under the name of another type is nobody's.
 	moved := bytes.Replace(masked, []byte("PERSON"), []byte("US_SSN"), 1)
 	if back, n, err := other.Restore(t.Context(), moved); err != nil || !bytes.Equal(back, moved) || n.Done != 0 {

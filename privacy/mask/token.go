@@ -2,12 +2,15 @@ package mask
 
 import (
 	"context"
+	"crypto/aes"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/tink-crypto/tink-go/v2/daead/subtle"
+
+	"github.com/redoubt-ml/redoubt/privacy/vault"
 )
 
 // errForeign says that a text is no token of this key and tenant.
@@ -87,6 +90,15 @@ func (m mark) bound() []byte {
 }
 
 func (m mark) String() string { return "[" + string(m.bound()) + string(m.sep) + m.body + "]" }
+
+// plausible tells a mark that may be a token from what texts have in brackets.
+func (m mark) plausible() bool {
+	if m.sep == '#' {
+		return vault.IsToken(m.body)
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(m.body)
+	return err == nil && len(b) >= aes.BlockSize // as long as the tag alone
+}
 
 // parseMark reads a text that is a mark and nothing else.
 func parseMark(s string) (mark, bool) {

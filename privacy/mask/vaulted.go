@@ -14,11 +14,18 @@ var vaulted = Method{
 		if in.Vault == nil {
 			return nil, errors.New("needs a vault")
 		}
-		return keeper{in}, nil
+		return newKeeper(in), nil
 	},
 }
 
-type keeper struct{ in Settings }
+type keeper struct {
+	in      Settings
+	session *vault.Session
+}
+
+func newKeeper(in Settings) keeper {
+	return keeper{in, in.Vault.Session(vault.Reader{Name: in.Who, Reason: in.Reason})}
+}
 
 func (k keeper) Mask(ctx context.Context, v Value) (string, error) {
 	out, err := k.maskAll(ctx, []Value{v})
@@ -74,7 +81,7 @@ func (k keeper) openAll(ctx context.Context, marks []mark) (map[string]string, e
 	}
 	known := map[string]string{}
 	for part := range slices.Chunk(tokens, vault.MaxBatch) {
-		values, err := k.in.Vault.Reveal(ctx, vault.Reader{Name: k.in.Who, Reason: k.in.Reason}, part)
+		values, err := k.session.Reveal(ctx, part)
 		if err != nil {
 			return nil, err
 		}

@@ -180,6 +180,9 @@ func (v *Vault) Tokens(ctx context.Context, who string, values []Value) ([]strin
 			return nil, fmt.Errorf("value %d: %w", i+1, err)
 		}
 	}
+	if tokens, err := v.known(ctx, values); err != nil || tokens != nil {
+		return tokens, err
+	}
 	tokens := make([]string, len(values))
 	made := 0
 	err := v.db.Update(ctx, func(tx *store.Tx) error {
@@ -200,7 +203,7 @@ func (v *Vault) Tokens(ctx context.Context, who string, values []Value) ([]strin
 		return nil, err
 	}
 	if made > 0 {
-		if err := v.record(ctx, "vault.add", redoubt.Allowed, who, "", "", made); err != nil {
+		if err := v.record(ctx, "vault.add", redoubt.Allowed, who, "", "", fmt.Sprint(made)); err != nil {
 			return nil, err
 		}
 	}
@@ -222,10 +225,35 @@ func (x Value) check() error {
 	return nil
 }
 
+// known are the tokens of values, if all have one: it is asked first, because
+// reading does not make the disk turn.
+func (v *Vault) known(ctx context.Context, values []Value) (tokens []string, err error) {
+	err = v.db.View(ctx, func(tx *store.Tx) error {
+		tokens = make([]string, len(values))
+		for i, x := range values {
+			err := tx.QueryRow(`SELECT token FROM vault_tokens WHERE lookup = $1`, v.lookupOf(x)).Scan(&tokens[i])
+			if errors.Is(err, sql.ErrNoRows) {
+				tokens = nil
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return tokens, err
+}
+
+// lookupOf is what equal values have in common.
+func (v *Vault) lookupOf(x Value) string {
+	return v.mac("value", x.Tenant, x.Type, v.pseudonym(x.Tenant, x.Subject), x.Text)
+}
+
 // token finds or makes the token of a value.
 func (v *Vault) token(tx *store.Tx, x Value) (token string, isNew bool, err error) {
+	lookup := v.lookupOf(x)
 	x.Subject = v.pseudonym(x.Tenant, x.Subject)
-	lookup := v.mac("value", x.Tenant, x.Type, x.Subject, x.Text)
 	id := make([]byte, 16)
 	rand.Read(id) // never fails
 	token = encode(id)
@@ -296,6 +324,15 @@ type Reader struct {
 // missing for one of them: then none is revealed. Either way the audit record says
 // who asked.
 func (v *Vault) Reveal(ctx context.Context, who Reader, tokens []string) ([]Value, error) {
+	values, err := v.read(ctx, who, tokens)
+	if noted := v.revealed(ctx, who, err, fmt.Sprint(len(tokens))); noted != nil {
+		return nil, noted
+	}
+	return values, err
+}
+
+// read is Reveal without the record.
+func (v *Vault) read(ctx context.Context, who Reader, tokens []string) ([]Value, error) {
 	if who.Name == "" || who.Reason == "" {
 		return nil, errors.New("reveal: must say who asks, and why")
 	}
@@ -330,20 +367,25 @@ func (v *Vault) Reveal(ctx context.Context, who Reader, tokens []string) ([]Valu
 		}
 		return nil
 	})
-	outcome, why := redoubt.Allowed, who.Reason
-	switch {
-	case errors.Is(err, ErrDenied):
-		outcome, why = redoubt.Denied, fmt.Sprintf("%v; asked because: %s", err, who.Reason)
-	case err != nil:
-		outcome, why = redoubt.Failed, fmt.Sprintf("%v; asked because: %s", err, who.Reason)
-	}
-	if noted := v.record(ctx, "vault.reveal", outcome, who.Name, "", why, len(tokens)); noted != nil {
-		return nil, noted
-	}
 	if err != nil {
 		return nil, fmt.Errorf("reveal: %w", err)
 	}
 	return values, nil
+}
+
+// revealed records that somebody asked, and what became of it.
+func (v *Vault) revealed(ctx context.Context, who Reader, err error, values string) error {
+	outcome, why := redoubt.Allowed, who.Reason
+	switch {
+	case errors.Is(err, ErrDenied):
+		outcome = redoubt.Denied
+	case err != nil:
+		outcome = redoubt.Failed
+	}
+	if err != nil {
+		why = fmt.Sprintf("%v; asked because: %s", err, who.Reason)
+	}
+	return v.record(ctx, "vault.reveal", outcome, who.Name, "", why, values)
 }
 
 func (v *Vault) may(tx *store.Tx, name string, x Value) error {
@@ -370,13 +412,13 @@ func (v *Vault) Erase(ctx context.Context, by, tenant, subject string) (n int, e
 	if err != nil {
 		return 0, fmt.Errorf("erase: %w", err)
 	}
-	return n, v.record(ctx, "vault.erase", redoubt.Allowed, by, tenant+"/"+subject, "", n)
+	return n, v.record(ctx, "vault.erase", redoubt.Allowed, by, tenant+"/"+subject, "", fmt.Sprint(n))
 }
 
-func (v *Vault) record(ctx context.Context, action string, outcome redoubt.Outcome, who, what, why string, n int) error {
+func (v *Vault) record(ctx context.Context, action string, outcome redoubt.Outcome, who, what, why, values string) error {
 	err := v.cfg.Record(ctx, redoubt.Event{
 		Action: action, Outcome: outcome, Actor: who, Reason: why, Resource: "vault:" + what,
-		Details: map[string]string{"values": fmt.Sprint(n)},
+		Details: map[string]string{"values": values},
 	})
 	if err != nil {
 		return fmt.Errorf("record who uses the vault: %w", err)

@@ -126,6 +126,36 @@ func TestVault(t *testing.T) {
 				t.Error(err)
 			}
 		})
+		t.Run("session", func(t *testing.T) {
+			s := v.Session(why)
+			before := len(r.events)
+			for range 3 {
+				if got, err := s.Reveal(ctx, tokens[:1]); err != nil || got[0].Text != "Ada Byron" {
+					t.Fatalf("%+v, %v", got, err)
+				}
+			}
+			if e := r.last(t, "vault.reveal", redoubt.Allowed); len(r.events) != before+1 || e.Details["values"] != "up to 10000" {
+				t.Errorf("%d entries, the last %+v", len(r.events)-before, e)
+			}
+			if _, err := s.Reveal(ctx, tokens[2:3]); !errors.Is(err, vault.ErrDenied) {
+				t.Error(err)
+			}
+			r.last(t, "vault.reveal", redoubt.Denied)
+			if err := s.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			if e := r.last(t, "vault.reveal", redoubt.Allowed); e.Details["values"] != "3 in all" {
+				t.Errorf("%+v", e)
+			}
+			if err := s.Close(ctx); err != nil || len(r.events) != before+3 {
+				t.Error(err)
+			}
+			r.fails = errors.New("disk full")
+			defer func() { r.fails = nil }()
+			if got, err := s.Reveal(ctx, tokens[:1]); err == nil || got != nil {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
 		t.Run("not recorded", func(t *testing.T) {
 			r.fails = errors.New("disk full")
 			defer func() { r.fails = nil }()

@@ -237,6 +237,7 @@ var Guards = []*Guard{
 	decode,
 	schema,
 	content,
+	personal,
 	normalise,
 	detect,
 	disclose,

@@ -28,7 +28,7 @@ func TestGuardsInOrder(t *testing.T) {
 			t.Errorf("%s does not say what it does", g.Name)
 		}
 	}
-	want := []string{"record", "authenticate", "permit", "limit", "decode", "schema", "content", "normalise", "detect", "disclose", "shadow"}
+	want := []string{"record", "authenticate", "permit", "limit", "decode", "schema", "content", "personal", "normalise", "detect", "disclose", "shadow"}
 	if !slices.Equal(names, want) {
 		t.Errorf("the order is %v, want %v", names, want)
 	}

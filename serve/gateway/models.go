@@ -81,6 +81,8 @@ type Settings struct {
 	// Unchecked lets text through that looks malicious, for models whose work is
 	// to read it.
 	Unchecked bool
+	// Personal is what is done about personal data in texts; nil for nothing.
+	Personal *Personal
 	// Detectors look at what passed the other guards, in this order.
 	Detectors []Detector
 	// Scores are the outputs that hold scores of classes, which clearances

@@ -99,6 +99,11 @@ type Config struct {
 	// Personal seals what entries tell of persons, each under a key of his own, so
 	// that it can be erased: see [Subjects].
 	Personal bool
+	// Mask replaces personal data and secrets in what entries say: reasons, details,
+	// and states before and after. Nil has only card numbers, e-mail addresses and
+	// bearer tokens masked, as they are in any case. It must be safe for concurrent
+	// use.
+	Mask func(string) string
 	// Logger is told when the disk refuses and when it takes entries again, once
 	// each; nil for nobody.
 	Logger *slog.Logger
@@ -302,7 +307,7 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) accept(ctx context.Context, e redoubt.Event, want stage, done chan error) error {
-	e = presentable(e)
+	e = presentable(e, l.cfg.Mask)
 	if e.Time.IsZero() {
 		e.Time = time.Now()
 	}

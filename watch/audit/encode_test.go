@@ -118,7 +118,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add("policy.change", "user:a", "4111 1111 1111 1111", "x@y.z", int64(0))
 	f.Add("\x00\n\u2028", "\xff\xfe", "Bearer abcdefghijkl", "\U0010ffff", int64(1)<<62)
 	f.Fuzz(func(t *testing.T, action, actor, reason, detail string, nanos int64) {
-		e := presentable(redoubt.Event{ID: "1", Time: time.Unix(0, nanos), Action: action, Actor: actor, Reason: reason, Details: map[string]string{detail: reason}})
+		e := presentable(redoubt.Event{ID: "1", Time: time.Unix(0, nanos), Action: action, Actor: actor, Reason: reason, Details: map[string]string{detail: reason}}, nil)
 		event := appendEvent(nil, &e)
 		b := appendLine(nil, 1, link{}.next(1, event), event)
 		if len(b) > maxLine || bytes.IndexByte(b, '\n') != len(b)-1 {

@@ -26,21 +26,31 @@ const (
 // presentable is an event as it may be written: fields within their limits, and
 // what is secret or personal masked. Who acted and with which credential are what
 // the log is for, and are left as they are.
-func presentable(e redoubt.Event) redoubt.Event {
+//
+// more, if it is there, finds what mask is too small for. It is asked about what an
+// entry says, and not about the names of requests and resources, which have to stay
+// what they are.
+func presentable(e redoubt.Event, more func(string) string) redoubt.Event {
+	hide := func(s string) string {
+		if more != nil {
+			s = more(s)
+		}
+		return mask(s)
+	}
 	for _, f := range []*string{&e.Action, (*string)(&e.Outcome), &e.Actor, &e.Method, &e.Credential, &e.From} {
 		*f = cut(*f, maxField)
 	}
-	for _, f := range []*string{&e.Reason, &e.Resource, &e.Request} {
+	for _, f := range []*string{&e.Resource, &e.Request} {
 		*f = cut(mask(*f), maxField)
 	}
-	e.Before, e.After = cut(mask(e.Before), maxState), cut(mask(e.After), maxState)
-	if !plain(e.Details) {
+	e.Reason, e.Before, e.After = cut(hide(e.Reason), maxField), cut(hide(e.Before), maxState), cut(hide(e.After), maxState)
+	if !plain(e.Details, hide) {
 		details := make(map[string]string, min(len(e.Details), maxDetails))
 		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
 			if len(details) == maxDetails {
 				break
 			}
-			details[cut(mask(k), maxField)] = cut(mask(e.Details[k]), maxField)
+			details[cut(mask(k), maxField)] = cut(hide(e.Details[k]), maxField)
 		}
 		e.Details = details
 	}
@@ -51,9 +61,9 @@ func presentable(e redoubt.Event) redoubt.Event {
 }
 
 // plain reports whether details may be written as they are.
-func plain(details map[string]string) bool {
+func plain(details map[string]string, hide func(string) string) bool {
 	for k, v := range details {
-		if cut(mask(k), maxField) != k || cut(mask(v), maxField) != v {
+		if cut(mask(k), maxField) != k || cut(hide(v), maxField) != v {
 			return false
 		}
 	}
@@ -75,7 +85,8 @@ func cut(s string, limit int) string {
 }
 
 // mask hides card numbers, e-mail addresses and bearer tokens. It is small: what
-// finds personal data of every kind is package pii.
+// finds personal data of every kind is package pii, which the program has the log
+// ask by Config.Mask.
 func mask(s string) string {
 	if strings.Contains(s, "@") {
 		s = maskMail(s)
