@@ -264,8 +264,7 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 		head = head[:n]
 	} else {
 		b := bufio.NewReaderSize(f, 64<<10)
-		var err error
-		if head, err = b.Peek(1); err != nil && err != io.EOF {
+		if _, err := b.Peek(1); err != nil && err != io.EOF {
 			return document.Format{}, nil, err
 		}
 		head, _ = b.Peek(min(4096, b.Buffered())) // what is there: a log may be slow

@@ -8,7 +8,7 @@ var coordinates = Recognizer{
 	on: onNumber,
 	find: func(v *view, at int) {
 		w := v.words[at]
-		if w.len() > 2 {
+		if w.len() > 2 || int(w.end) == len(v.text) || v.text[w.end] != '.' {
 			return
 		}
 		start := int(w.start)

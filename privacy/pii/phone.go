@@ -78,6 +78,14 @@ func (p *phoneRun) digits(groups int) int {
 // something longer.
 func (v *view) phoneAt(at int) (p phoneRun, ok bool) {
 	text, w := v.text, v.words[at]
+	if w.len() < 7 { // one group is not enough: another has to follow closely
+		if at+1 == len(v.words) {
+			return p, false
+		}
+		if next := v.words[at+1]; next.start-w.end > 5 || !isDigit(text[next.start]) {
+			return p, false
+		}
+	}
 	p.start = int(w.start)
 	if end := int(w.end); p.start > 0 && text[p.start-1] == '(' && end < len(text) && text[end] == ')' {
 		p.start--
