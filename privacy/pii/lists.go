@@ -64,7 +64,7 @@ func newAllowed(l List) allowed {
 	}
 	for _, p := range l.Patterns {
 		p = regexp.MustCompile(p.String()) // a copy, and it was compiled before
-		p.Longest() // so that the longest match is the whole finding where that matches
+		p.Longest()                        // so that the longest match is the whole finding where that matches
 		a.patterns = append(a.patterns, p)
 	}
 	return a
