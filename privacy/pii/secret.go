@@ -50,22 +50,31 @@ type keyForm struct {
 	max    int
 	marks  string // what may be among them besides letters and digits
 	name   string
-	check  func(key []byte) bool
+	check  func(key []byte) keyDoubt
 }
+
+// keyDoubt is what a key's own form says of it.
+type keyDoubt int
+
+const (
+	itIs    keyDoubt = iota
+	itMay            // its checksum is wrong: it was made up, or mistyped
+	itIsNot          // not of this vendor
+)
 
 // keyForms are those of vendors who publish them, or whose keys are found by the
 // scanners of their own repositories. Prefixes are compared exactly.
 var keyForms = []keyForm{
 	{"AKIA", 16, 16, "", "AWS", capitalKey}, {"ASIA", 16, 16, "", "AWS", capitalKey}, {"ABIA", 16, 16, "", "AWS", capitalKey}, {"ACCA", 16, 16, "", "AWS", capitalKey},
 	{"AIza", 35, 35, "-_", "Google", nil}, {"GOCSPX-", 28, 28, "-_", "Google OAuth", nil}, {"ya29.", 20, 400, "-_.", "Google OAuth", nil},
-	{"ghp_", 36, 36, "", "GitHub", crcKey}, {"gho_", 36, 36, "", "GitHub", crcKey}, {"ghu_", 36, 36, "", "GitHub", crcKey}, {"ghs_", 36, 36, "", "GitHub", crcKey}, {"ghr_", 36, 76, "", "GitHub", nil},
+	{"ghp_", 36, 36, "", "GitHub", crcSum}, {"gho_", 36, 36, "", "GitHub", crcSum}, {"ghu_", 36, 36, "", "GitHub", crcSum}, {"ghs_", 36, 36, "", "GitHub", crcSum}, {"ghr_", 36, 76, "", "GitHub", nil},
 	{"github_pat_", 82, 82, "_", "GitHub", nil},
 	{"glpat-", 20, 64, "-_.", "GitLab", nil}, {"gldt-", 20, 64, "-_.", "GitLab", nil}, {"glrt-", 20, 64, "-_.", "GitLab", nil},
 	{"xoxb-", 20, 150, "-", "Slack", nil}, {"xoxp-", 20, 150, "-", "Slack", nil}, {"xoxa-", 20, 150, "-", "Slack", nil}, {"xoxr-", 20, 150, "-", "Slack", nil}, {"xoxs-", 20, 150, "-", "Slack", nil}, {"xapp-", 20, 150, "-", "Slack", nil},
 	{"sk_live_", 16, 120, "", "Stripe", nil}, {"sk_test_", 16, 120, "", "Stripe", nil}, {"rk_live_", 16, 120, "", "Stripe", nil}, {"rk_test_", 16, 120, "", "Stripe", nil}, {"whsec_", 32, 64, "+/=", "Stripe", nil},
 	{"sk-ant-", 32, 160, "-_", "Anthropic", nil}, {"sk-proj-", 32, 220, "-_", "OpenAI", nil}, {"sk-svcacct-", 32, 220, "-_", "OpenAI", nil}, {"sk-or-v1-", 64, 64, "", "OpenRouter", nil}, {"sk-", 40, 64, "", "OpenAI", nil},
 	{"hf_", 34, 40, "", "Hugging Face", nil}, {"gsk_", 52, 52, "", "Groq", nil}, {"r8_", 37, 40, "", "Replicate", nil},
-	{"npm_", 36, 36, "", "npm", crcKey}, {"pypi-AgEIcHlwaS5vcmc", 50, 250, "-_", "PyPI", nil},
+	{"npm_", 36, 36, "", "npm", crcSum}, {"pypi-AgEIcHlwaS5vcmc", 50, 250, "-_", "PyPI", nil},
 	{"SG.", 66, 66, "-_.", "SendGrid", nil}, {"key-", 32, 32, "", "Mailgun", hexKey},
 	{"shpat_", 32, 32, "", "Shopify", hexKey}, {"shpss_", 32, 32, "", "Shopify", hexKey}, {"dop_v1_", 64, 64, "", "DigitalOcean", hexKey}, {"doo_v1_", 64, 64, "", "DigitalOcean", hexKey},
 	{"dckr_pat_", 27, 40, "-_", "Docker", nil}, {"hvs.", 24, 150, "-_", "Vault", nil}, {"PMAK-", 59, 59, "-", "Postman", nil}, {"lin_api_", 40, 40, "", "Linear", nil},
@@ -96,11 +105,21 @@ var vendorKey = Recognizer{
 			}
 			v.steps += end - start
 			key := v.text[start+len(f.prefix) : max(end, start+len(f.prefix))]
-			if len(key) < f.min || len(key) > f.max || entropy(key) < 2.5 || f.check != nil && !f.check(v.text[start:end]) {
+			if len(key) < f.min || len(key) > f.max || entropy(key) < 2.5 {
 				continue
 			}
-			v.found(start, end, 0.95, "begins as keys of "+f.name+" do and has their length")
-			return
+			doubt := itIs
+			if f.check != nil {
+				doubt = f.check(v.text[start:end])
+			}
+			switch doubt {
+			case itIs:
+				v.found(start, end, 0.95, "begins as keys of "+f.name+" do and has their length")
+				return
+			case itMay:
+				v.found(start, end, 0.75, "begins as keys of "+f.name+" do and has their length, but not their checksum")
+				return
+			}
 		}
 	},
 }
@@ -116,36 +135,36 @@ func prefixWords() []string {
 	return out
 }
 
-func capitalKey(key []byte) bool {
+func capitalKey(key []byte) keyDoubt {
 	for _, b := range key {
 		if !(b >= 'A' && b <= 'Z' || b >= '2' && b <= '7') { // Base32
-			return false
+			return itIsNot
 		}
 	}
-	return true
+	return itIs
 }
 
-func hexKey(key []byte) bool {
+func hexKey(key []byte) keyDoubt {
 	for _, b := range key[len(key)-32:] {
 		if !isHex(b) {
-			return false
+			return itIsNot
 		}
 	}
-	return true
+	return itIs
 }
 
-// crcKey checks the last six signs: the CRC-32 of the thirty before them, in Base62.
-func crcKey(key []byte) bool {
+// crcSum checks the last six signs: the CRC-32 of the thirty before them, in Base62.
+func crcSum(key []byte) keyDoubt {
 	body := key[len(key)-36:]
 	sum := crc32.ChecksumIEEE(body[:30])
 	const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	for i := 35; i >= 30; i-- {
 		if body[i] != base62[sum%62] {
-			return false
+			return itMay
 		}
 		sum /= 62
 	}
-	return true
+	return itIs
 }
 
 // webToken is JSON Web Tokens: RFC 7519.
