@@ -3,7 +3,9 @@ package pii
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/nyaruka/phonenumbers"
 )
@@ -198,7 +200,7 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		if d[0] < '2' || d[3] < '2' {
 			return v.localPhone(p, k, n)
 		}
-		if v.s.phone.america && valid(string(d), "US") {
+		if v.s.phone.america && areaCodes()[number(d[:3])] {
 			if !p.paren && p.gap[k-1] == ' ' {
 				return 0.5, "is a valid number of North America"
 			}
@@ -275,6 +277,16 @@ func plainPhone(text []byte) []byte {
 	}
 	return out
 }
+
+// areaCodes are those of North America that are given out: asked once, for they decide
+// whether a number of ten digits is valid, and the library takes as long for one number
+// as the rest does for a thousand bytes.
+var areaCodes = sync.OnceValue(func() (given [1000]bool) {
+	for area := 200; area < 1000; area++ {
+		given[area] = valid(strconv.Itoa(area)+"2345678", "US")
+	}
+	return
+})
 
 // valid asks the library, which is slow: everything cheap has been asked before.
 func valid(number, region string) bool {
