@@ -1,6 +1,7 @@
 package pii
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -224,6 +225,9 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 func (v *view) localPhone(p *phoneRun, k, n int) (float64, string) {
 	if p.start > 1 && v.text[p.start-1] == '-' && isLetter(v.text[p.start-2]) {
 		return 0, "" // the end of a name such as iso-8859-15
+	}
+	if k == 2 && p.gap[1] == '.' || k == 1 && bytes.HasSuffix(v.text[:p.end[0]], []byte("000")) {
+		return 0, "" // a number with a point in it, or a round one
 	}
 	if n < 7 || n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
 		return 0, ""

@@ -219,7 +219,7 @@ var password = Recognizer{
 		}
 		start, end, quoted, sign := v.assigned(int(w.end))
 		value := v.text[start:end]
-		if len(value) < 4 || len(value) > 128 || placeholder(value) {
+		if len(value) < 4 || len(value) > 128 || placeholder(value) || !quoted && program(value) {
 			return
 		}
 		mixed := kinds(value)
@@ -347,6 +347,22 @@ func kinds(value []byte) int {
 		}
 	}
 	return letters + numbers + others
+}
+
+// program reports whether a value is an expression of a programming language.
+func program(value []byte) bool {
+	dots := 0
+	for _, b := range value {
+		switch {
+		case strings.IndexByte("()[]{}", b) >= 0:
+			return true
+		case b == '.':
+			dots++
+		case !isLetter(b) && b != '_':
+			return false
+		}
+	}
+	return dots > 0
 }
 
 // placeholder reports whether a value stands for one that is elsewhere.
