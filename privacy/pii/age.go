@@ -8,7 +8,7 @@ import (
 
 // age is how old people are. The finding is the number.
 var age = Recognizer{
-	Name: "age", Type: Age, Doc: "numbers up to 120 that the words beside them say are ages",
+	Name: "age", Type: Age, Doc: "numbers from 1 to 120 that the words beside them say are ages",
 	on: onNumber,
 	knows: strings.Fields("year years yr yrs old olds young of age ages y yo o yrold jährige jähriger jährigen jahre alt jung años de edad ans ai a aged alter âge is was at " +
 		"anni anos lat tengo tiene ho ha tenho tem mam ma turned turning turns m am i today yesterday on last this next in and but now when"),
@@ -17,7 +17,7 @@ var age = Recognizer{
 		if w.len() > 3 || w.kind != digit {
 			return
 		}
-		if n := number(v.text[w.start:w.end]); n > 120 || glued(v.text, int(w.end)) || v.gluedLeft(at) {
+		if n := number(v.text[w.start:w.end]); n > 120 || n == 0 || glued(v.text, int(w.end)) || v.gluedLeft(at) {
 			return
 		}
 		if score := v.aged(at); score > 0 {

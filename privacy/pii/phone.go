@@ -209,7 +209,7 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		}
 		return 0.25, "has the form of a number of North America"
 	case text[0] == '0' || text[0] == '(' && text[1] == '0':
-		if k >= 2 && n >= 9 && n <= 12 && !dateLike(p, k) && !p.mixed(k) {
+		if k >= 2 && n >= 9 && n <= 12 && !(k == 2 && p.gap[1] == '.') && !dateLike(p, k) && !p.mixed(k) {
 			d := string(plainPhone(text))
 			for _, r := range v.s.phone.regions {
 				if valid(d, r) {

@@ -218,7 +218,7 @@ func TestPartsOfSomethingElse(t *testing.T) {
 		"Message-ID: <20020911.163532.4111111111111111@mail.example.com>", "In-Reply-To:\n <abc.def@example.com>", "version 1.2.3.4", "kernel-2.4.18-14",
 		"550e8400-e29b-41d4-a716-446655440000", "charset=iso-8859-15", "12,345,678.90 USD", "0x7fff5694dc58", "sha1 356a192b7913b04c54574d18c28d46e6395428ab",
 		"4111111111111112", "GB82WEST12345698765433", "1.2.3.4.5.6", "icon@2x.png", "std::vector<int>", "10:20:30", "page 1978 of the book", "public 123456789",
-		"| AGE | 37 |", "0.4914,0.4822", "arXiv call 1902.06705", "password: p.password", "password := map[string]bool{", "Wed, 11 Sep 2002 19:42:12 +0100 (IST)", "password: <your password>", "token = os.environ['X']",
+		"| AGE | 37 |", "sum 0.44637457", "token := m.keys[0].sign(b2c3", "0.4914,0.4822", "arXiv call 1902.06705", "password: p.password", "password := map[string]bool{", "Wed, 11 Sep 2002 19:42:12 +0100 (IST)", "password: <your password>", "token = os.environ['X']",
 	} {
 		if found := scanNamed(t, s, "", text); len(found) > 0 {
 			t.Errorf("%q: found %+v", text, found)
