@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nyaruka/phonenumbers"
 )
@@ -34,13 +35,56 @@ var phoneNumber = Recognizer{
 type phonePlan struct {
 	regions []string // but those of the North American plan
 	america bool
+	// known remembers, by length and the three digits behind the zero, in which region
+	// such numbers are valid: 1 for none, 2 for the first.
+	known []atomic.Int32
+	codes map[int]bool // of countries
+}
+
+// given reports whether a number without its plus begins with the code of a country;
+// in North America, also whether it has the length and an area code. Which numbers
+// behind it exist is not asked: that takes longer than reading a thousand bytes.
+func (p *phonePlan) given(d []byte) bool {
+	if len(d) < 8 {
+		return false
+	}
+	if d[0] == '1' {
+		return len(d) == 11 && areaCodes()[number(d[1:4])]
+	}
+	return p.codes[number(d[:1])] || p.codes[number(d[:2])] || p.codes[number(d[:3])]
+}
+
+// national is the region in which numbers of a length that begin so are valid, "" for
+// none. The library is asked about a number made up for each beginning, once, so that
+// texts full of numbers cannot make it work for each.
+func (p *phonePlan) national(d []byte) string {
+	known := &p.known[(len(d)-9)*1000+number(d[1:4])]
+	if n := known.Load(); n > 0 {
+		return p.name(n)
+	}
+	n := int32(1)
+	for i, r := range p.regions {
+		start := string(d[:4])
+		if n == 1 && (valid(start+"23456789"[:len(d)-4], r) || valid(start+"55512345"[:len(d)-4], r)) {
+			n = int32(i) + 2
+		}
+	}
+	known.Store(n)
+	return p.name(n)
+}
+
+func (p *phonePlan) name(n int32) string {
+	if n == 1 {
+		return ""
+	}
+	return p.regions[n-2]
 }
 
 func newPhonePlan(regions []string) (phonePlan, error) {
 	if regions == nil {
 		regions = []string{"US", "GB", "DE", "FR", "IT", "ES", "NL", "SE", "CH", "AT", "IN", "BR", "AU", "CA", "ZA"}
 	}
-	var p phonePlan
+	p := phonePlan{known: make([]atomic.Int32, 4*1000), codes: phonenumbers.GetSupportedCallingCodes()}
 	known := phonenumbers.GetSupportedRegions()
 	for _, r := range regions {
 		r = strings.ToUpper(r)
@@ -182,17 +226,16 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		if n < 8 || k > 7 {
 			return 0, ""
 		}
-		number := string(plainPhone(text))
-		if zeros {
-			number = "+" + strings.TrimPrefix(number, "00")
-		}
-		if valid(number, "ZZ") {
-			return 0.9, "is a valid number of a country"
-		}
-		if zeros && k == 1 {
+		d := bytes.TrimLeft(plainPhone(text), "+0")
+		switch given := v.s.phone.given(d); {
+		case given && p.plus:
+			return 0.8, "has the code of a country"
+		case given && k > 1:
+			return 0.65, "has the code of a country"
+		case !p.plus && k == 1:
 			return 0.03, "begins as an international number"
 		}
-		return 0.5, "begins as an international number"
+		return 0.3, "begins as an international number"
 	case p.gap[1] == '/':
 		return v.localPhone(p, k, n)
 	case slices.Equal(shape, []int{3, 3, 4}) || slices.Equal(shape, []int{1, 3, 3, 4}) && text[0] == '1':
@@ -210,11 +253,8 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		return 0.25, "has the form of a number of North America"
 	case text[0] == '0' || text[0] == '(' && text[1] == '0':
 		if k >= 2 && n >= 9 && n <= 12 && !(k == 2 && p.gap[1] == '.') && !dateLike(p, k) && !p.mixed(k) {
-			d := string(plainPhone(text))
-			for _, r := range v.s.phone.regions {
-				if valid(d, r) {
-					return 0.55, "is a valid number in " + r
-				}
+			if r := v.s.phone.national(plainPhone(text)); r != "" {
+				return 0.55, "is a valid number in " + r
 			}
 		}
 	}
