@@ -1,0 +1,2 @@
+// Package anon makes tables about people safer to publish, and checks that they are.
+package anon
