@@ -3,11 +3,13 @@ package anon
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -201,11 +203,13 @@ func (h *Hierarchy) share(level int, code uint32) float64 {
 	return float64(h.leaves[level][code]) / float64(len(h.up[0]))
 }
 
-// Digest is the SHA-256 of all values with their labels, in hexadecimal.
+// Digest is the SHA-256 of all values with their labels, sorted, in hexadecimal.
 func (h *Hierarchy) Digest() string {
 	d := sha256.New()
 	w := bufio.NewWriter(d)
-	for v := range h.up[0] {
+	order := slices.Clone(h.up[0])
+	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(h.labels[0][a], h.labels[0][b]) })
+	for _, v := range order {
 		for l := range h.labels {
 			fmt.Fprintf(w, "%q;", h.labels[l][h.up[l][v]])
 		}

@@ -23,10 +23,10 @@ type Histogram struct {
 // Reference is what the models know of a sensitive column: its values, by code, and
 // how often each occurs in the whole table.
 type Reference struct {
-	Column string
-	Values []string
-	Counts []int64
-	at     int // among the sensitive columns
+	Column string   `json:"column"`
+	Values []string `json:"values"`
+	Counts []int64  `json:"counts"`
+	at     int      // among the sensitive columns
 }
 
 func (c *Class) histogram(ref *Reference) *Histogram { return &c.Sensitive[ref.at] }
