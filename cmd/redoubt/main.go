@@ -91,6 +91,7 @@ var commands = []func(*app) *cobra.Command{
 	newUnseal,
 	newAudit,
 	newDP,
+	newAnon,
 }
 
 func newRoot() *cobra.Command {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redoubt-ml/redoubt"
 )
 
 // ErrNoSolution says that even the coarsest table breaks its promises.
@@ -117,7 +119,7 @@ func (s *space) optimise(ctx context.Context, metric *Metric, b Budget, progress
 		if math.IsInf(x.lower, 1) {
 			return nil, fmt.Errorf("%w: no generalisation keeps the promises with at most %d of %d rows suppressed: ask for less, or allow more suppression", ErrNoSolution, x.limit, x.rows)
 		}
-		return nil, fmt.Errorf("%w found within the budget of the search: raise search: steps or seconds", ErrNoSolution)
+		return nil, fmt.Errorf("%w: the search found no solution within its budget: raise steps or seconds under search", redoubt.ErrUndecided)
 	}
 	x.best.Checked = x.steps.Load()
 	x.best.Lower = min(x.best.Value, x.lower)

@@ -62,9 +62,9 @@ func Verify(ctx context.Context, path string, c *Claims, opt VerifyOptions) ([]C
 		} else if f.broken > 0 {
 			text = fmt.Sprintf("broken in %d of %d classes with %d rows", f.broken, found.classes, f.rows)
 		}
-		out = append(out, Check{m.title(), "holds in every class", text, f.broken == 0 && f.problem == ""})
+		out = append(out, Check{m.Title(), "holds in every class", text, f.broken == 0 && f.problem == ""})
 		if f.problem == "" {
-			check(m.title()+", from and to", span(float64(m.Least), float64(m.Most)), span(f.least, f.most))
+			check(m.Title()+", from and to", span(float64(m.Least), float64(m.Most)), span(f.least, f.most))
 		}
 	}
 	for _, text := range found.inconsistent {
@@ -76,8 +76,8 @@ func Verify(ctx context.Context, path string, c *Claims, opt VerifyOptions) ([]C
 	return out, nil
 }
 
-// title is a model with its parameters.
-func (m *ModelSpec) title() string {
+// Title is the model with its parameters.
+func (m *ModelSpec) Title() string {
 	text := m.Model
 	if m.Column != "" {
 		text += " of " + m.Column

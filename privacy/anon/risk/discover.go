@@ -53,7 +53,9 @@ func Discover(ctx context.Context, t *anon.Table, opt DiscoverOptions) (*Discove
 		d.size = size
 		d.grow(nil, 0, make([]uint32, t.Rows), 1)
 	}
-	better := func(a, b Set) int { return cmp.Or(cmp.Compare(b.Unique, a.Unique), cmp.Compare(b.Separation, a.Separation)) }
+	better := func(a, b Set) int {
+		return cmp.Or(cmp.Compare(b.Unique, a.Unique), cmp.Compare(b.Separation, a.Separation))
+	}
 	slices.SortStableFunc(d.found.Columns, better)
 	slices.SortStableFunc(d.found.Sets, better)
 	d.found.Sets = d.found.Sets[:min(50, len(d.found.Sets))]

@@ -91,7 +91,7 @@ func Measure(ctx context.Context, path string, opt Options) (*Report, error) {
 		return nil, err
 	}
 	if opt.PopulationSize != 0 {
-		r.Uniqueness = estimate(r.Sizes, rows, opt.PopulationSize)
+		r.Estimate(opt.PopulationSize)
 	}
 	return r, nil
 }

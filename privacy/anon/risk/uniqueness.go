@@ -29,6 +29,12 @@ var Estimators = []Estimator{
 	{"snb", "slide negative binomial (Chen and McNulty, 1998): for samples of more than a tenth", snb},
 }
 
+// Estimate adds the estimates for a population of so many people, which must not be
+// fewer than the rows.
+func (r *Report) Estimate(people int64) {
+	r.Uniqueness = estimate(r.Sizes, r.Rows, max(people, r.Rows))
+}
+
 // estimate applies every estimator, and the decision rule of Dankar, El Emam et al.
 // (2012): Pitman for samples of at most a tenth, otherwise the smaller of SNB and
 // Zayatz; Zayatz where a model has no solution.
