@@ -84,21 +84,7 @@ type worker struct {
 
 // optimise finds the generalisation that loses least.
 func (s *space) optimise(ctx context.Context, metric *Metric, b Budget, progress func(done, all int64)) (*Found, error) {
-	x := &search{space: s, metric: metric, most: b.Steps, progress: progress, lower: math.Inf(1)}
-	if x.most <= 0 {
-		x.most = math.MaxInt64
-	}
-	x.best.Value, x.best.Lattice = math.Inf(1), 1
-	x.bound.Store(math.Float64bits(math.Inf(1)))
-	for i := range s.axes {
-		x.best.Lattice *= float64(s.axes[i].max - s.axes[i].min + 1)
-		x.levels = append(x.levels, make([]float64, s.axes[i].h.Levels()))
-		for l := range x.levels[i] {
-			if metric.level != nil {
-				x.levels[i][l] = metric.level(s, i, l)
-			}
-		}
-	}
+	x := newSearch(s, metric, b, progress)
 	if err := x.top(); err != nil {
 		return nil, err
 	}
@@ -125,6 +111,25 @@ func (s *space) optimise(ctx context.Context, metric *Metric, b Budget, progress
 	x.best.Lower = min(x.best.Value, x.lower)
 	x.best.Optimal = x.best.Lower == x.best.Value
 	return &x.best, nil
+}
+
+func newSearch(s *space, metric *Metric, b Budget, progress func(done, all int64)) *search {
+	x := &search{space: s, metric: metric, most: b.Steps, progress: progress, lower: math.Inf(1)}
+	if x.most <= 0 {
+		x.most = math.MaxInt64
+	}
+	x.best.Value, x.best.Lattice = math.Inf(1), 1
+	x.bound.Store(math.Float64bits(math.Inf(1)))
+	for i := range s.axes {
+		x.best.Lattice *= float64(s.axes[i].max - s.axes[i].min + 1)
+		x.levels = append(x.levels, make([]float64, s.axes[i].h.Levels()))
+		for l := range x.levels[i] {
+			if metric.level != nil {
+				x.levels[i][l] = metric.level(s, i, l)
+			}
+		}
+	}
+	return x
 }
 
 // top tries the coarsest table, and says what is wrong with it.
