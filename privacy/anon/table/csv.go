@@ -25,8 +25,12 @@ type csvReader struct {
 	size       int64
 }
 
-func openCSV(f *os.File) (*Reader, error) {
-	c := &csvReader{r: f, buf: make([]byte, MaxRow), line: 1}
+func openCSV(f *os.File) (*Reader, error) { return openText(f, 0) }
+
+func openTSV(f *os.File) (*Reader, error) { return openText(f, '\t') }
+
+func openText(f *os.File, comma byte) (*Reader, error) {
+	c := &csvReader{r: f, buf: make([]byte, MaxRow), line: 1, comma: comma}
 	if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
 		c.size = st.Size()
 	}
@@ -44,7 +48,9 @@ func newCSV(c *csvReader) (*Reader, error) {
 	if bytes.HasPrefix(c.buf[:c.end], []byte("\xef\xbb\xbf")) {
 		c.start = 3
 	}
-	c.comma = separator(c.buf[c.start:c.end])
+	if c.comma == 0 {
+		c.comma = separator(c.buf[c.start:c.end])
+	}
 	head, err := c.next()
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("the file is empty: it must begin with a line of names")
@@ -132,9 +138,6 @@ func (c *csvReader) next() ([][]byte, error) {
 		lines := bytes.Count(text, []byte{'\n'})
 		c.start += used
 		blank := len(c.fields) == 1 && len(bytes.TrimRight(text, "\r\n")) == 0
-		if !blank && !utf8.Valid(text) {
-			return nil, fmt.Errorf("line %d is not UTF-8: save the table as UTF-8", c.line)
-		}
 		c.line += lines
 		if !blank {
 			return c.fields, nil
@@ -149,6 +152,9 @@ func (c *csvReader) row() (used int, err error) {
 	end, quotes, err := rowEnd(b, c.comma, c.done)
 	if end == 0 || err != nil {
 		return 0, err
+	}
+	if !utf8.Valid(b[:end]) {
+		return 0, errors.New("it is not UTF-8: save the table as UTF-8")
 	}
 	line := b[:end]
 	line = bytes.TrimSuffix(line, []byte{'\n'})

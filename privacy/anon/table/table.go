@@ -36,7 +36,7 @@ type Format struct {
 // Formats lists those that are read and written.
 var Formats = []Format{
 	{".csv", openCSV, writeCSV},
-	{".tsv", openCSV, writeCSV},
+	{".tsv", openTSV, writeCSV},
 	{".parquet", openParquet, writeParquet},
 }
 
