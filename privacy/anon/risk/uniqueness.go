@@ -206,45 +206,59 @@ func trigamma(x float64) float64 {
 
 // snb takes the sizes of the population's classes for one more than a negative
 // binomial number with parameters a and b, of which the sample shows each person
-// with chance f, and solves for the classes of one and of two rows. The number of
-// classes in the population is Shlosser's second estimate (Haas et al., 1995). Two
-// printed errors that ARX has in these formulas, a power with the wrong sign and a
-// misplaced bracket, are not repeated here, so that the figures differ.
+// with chance f. The number of classes in the population is Shlosser's second
+// estimate (Haas et al., 1995). ARX has two slips in these formulas, the power of d
+// with the wrong sign and a misplaced bracket in Shlosser's, after which its search
+// finds no solution for most tables; here the figures differ.
 func snb(sizes []Size, n, p float64) float64 {
-	f := n / p
-	if f >= 1 {
-		return float64(classesOf(sizes, 1))
-	}
 	c1, c2 := float64(classesOf(sizes, 1)), float64(classesOf(sizes, 2))
-	k := shlosser(sizes, f)
-	if math.IsNaN(k) || c2 == 0 {
-		return math.NaN()
+	if n >= p {
+		return c1
 	}
-	// For each b the first equation has one a; find where the second holds too.
-	second := func(b float64) (gap, a float64) {
-		d := 1 - (1-f)*(1-b)
-		first := func(a float64) float64 {
-			return k*f*math.Pow(b/d, a)*(a*(1-d)/d+1) - c1
+	return snbUniques(shlosser(sizes, n/p), n/p, c1, c2, p)
+}
+
+// snbUniques solves for the a and b with which k classes of the population show c1
+// classes of one row and c2 of two in the sample, the first and second derivatives
+// of the generating function s (b/(1-(1-b)s))^a at s = 1-f, and returns k b^a.
+func snbUniques(k, f, c1, c2, p float64) float64 {
+	best, off := math.NaN(), math.Inf(1)
+	for _, branch := range []func(b float64) float64{
+		func(b float64) float64 { return snbShape(k, f, c1, b, false) },
+		func(b float64) float64 { return snbShape(k, f, c1, b, true) },
+	} {
+		// Where the second equation holds too.
+		gap := func(b float64) float64 {
+			a, d := branch(b), 1-(1-f)*(1-b)
+			return k*a*math.Pow(b, a)*f*f*(1-b)/2*math.Pow(d, -a-2)*(2-(1-a)*(1-d)) - c2
 		}
-		a = bisect(first, 1e-9, 1e6)
-		if math.IsNaN(a) {
-			return math.NaN(), a
+		const steps = 400
+		for i := 1; i < steps-1; i++ {
+			b := bisect(gap, float64(i)/steps, float64(i+1)/steps)
+			if math.IsNaN(b) {
+				continue
+			}
+			// Of several solutions, the one whose classes hold as many people as
+			// there are.
+			a := branch(b)
+			if x := math.Abs(k*(1+a*(1-b)/b) - p); x < off {
+				best, off = k*math.Pow(b, a), x
+			}
 		}
-		return k*a*math.Pow(b, a)*f*f*(1-b)/2*math.Pow(d, -a-2)*(2-(1-a)*(1-d)) - c2, a
 	}
-	const steps = 400
-	last, lastB := math.NaN(), 0.0
-	for i := 1; i < steps; i++ {
-		b := float64(i) / steps
-		gap, _ := second(b)
-		if !math.IsNaN(gap) && !math.IsNaN(last) && (gap > 0) != (last > 0) {
-			b = bisect(func(b float64) float64 { gap, _ := second(b); return gap }, lastB, b)
-			_, a := second(b)
-			return k * math.Pow(b, a)
-		}
-		last, lastB = gap, b
+	return best
+}
+
+// snbShape is the a for a b with which the sample shows c1 classes of one row, NaN
+// without one. What it shows rises in a and then falls, so that there may be two.
+func snbShape(k, f, c1, b float64, larger bool) float64 {
+	d := 1 - (1-f)*(1-b)
+	shown := func(a float64) float64 { return k*f*math.Pow(b/d, a)*(a*(1-d)/d+1) - c1 }
+	top := max(0, -1/math.Log(b/d)-d/(1-d))
+	if larger {
+		return bisect(shown, top, top+1e4)
 	}
-	return math.NaN()
+	return bisect(shown, 0, top)
 }
 
 // shlosser is the number of classes in the population.
