@@ -79,7 +79,7 @@ func adultSpace(t testing.TB, specs []ModelSpec, sensitive string, suppression f
 			pop = append(pop, p)
 		}
 	}
-	tests, err := Bind(specs, refs)
+	tests, err := bindAll(specs, refs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestKnownOptima(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := s.optimise(context.Background(), m, Budget{}, nil)
+			got, err := s.optimise(context.Background(), m, budget{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,12 +196,12 @@ func TestKnownOptima(t *testing.T) {
 }
 
 func TestUnsatisfiable(t *testing.T) {
-	_, err := Bind([]ModelSpec{entropyL(100)}, []Reference{{Column: "occupation", Values: make([]string, 14), Counts: make([]int64, 14)}})
+	_, err := bindAll([]ModelSpec{entropyL(100)}, []Reference{{Column: "occupation", Values: make([]string, 14), Counts: make([]int64, 14)}})
 	if err == nil {
 		t.Error("entropy-100-diversity of 14 values was accepted")
 	}
 	s := adultSpace(t, []ModelSpec{k(30163)}, "", 0.04, "adult.csv", "")
-	if _, err := s.optimise(context.Background(), &discernibility, Budget{}, nil); !errors.Is(err, ErrNoSolution) {
+	if _, err := s.optimise(context.Background(), &discernibility, budget{}, nil); !errors.Is(err, ErrNoSolution) {
 		t.Errorf("k larger than the table: %v", err)
 	}
 }
@@ -241,7 +241,7 @@ func TestMetricsAsARX(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := adultSpace(t, c.models, c.sensitive, 1, "adult.csv", "")
-		x := newSearch(s, m, Budget{}, nil)
+		x := newSearch(s, m, budget{}, nil)
 		if got, ok := x.try(&scratch{}, c.levels); !ok || math.Abs(got-c.want) > 1e-8*c.want {
 			t.Errorf("%s of %v with %s: %.12g, want %.12g", c.metric, c.levels, c.models[0].Model, got, c.want)
 		}
@@ -291,7 +291,7 @@ func BenchmarkOptimal(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if _, err := s.optimise(context.Background(), m, Budget{}, nil); err != nil {
+				if _, err := s.optimise(context.Background(), m, budget{}, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

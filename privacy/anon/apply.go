@@ -30,7 +30,7 @@ type Release struct {
 	Utility    Utility
 	quasi      []recoded
 	sensitive  []*Column
-	tests      []Test
+	tests      []promise
 	references []Reference
 	table      *Table
 	hierarchy  []*Hierarchy
@@ -74,7 +74,7 @@ func Apply(ctx context.Context, p *Policy, t *Table, progress Progress) (*Releas
 		r.sensitive = append(r.sensitive, c)
 		r.references = append(r.references, Reference{Column: name, Values: c.Values, Counts: c.Counts})
 	}
-	if r.tests, err = Bind(p.Models, r.references); err != nil {
+	if r.tests, err = bindAll(p.Models, r.references); err != nil {
 		return nil, err
 	}
 	r.lost = make([]bool, t.Rows)

@@ -26,7 +26,7 @@ type space struct {
 	count, pop []int64
 	sensitive  []spread
 	suffix     [][]uint32 // suffix[i][t]: which values tuple t has from axis i on, at their least levels
-	tests      []Test
+	tests      []promise
 	limit      int64 // rows that may be suppressed
 	least      int64 // no class with fewer rows or population passes, whatever it is merged from
 	leastPop   int64
@@ -40,9 +40,9 @@ type spread struct {
 	counts []int64
 }
 
-func (s *spread) of(class int) Histogram {
+func (s *spread) of(class int) histogram {
 	a, b := s.start[class], s.start[class+1]
-	return Histogram{s.codes[a:b], s.counts[a:b]}
+	return histogram{s.codes[a:b], s.counts[a:b]}
 }
 
 // grouping is the classes of a table whose first axes are at some levels and whose
@@ -279,7 +279,7 @@ func resize[T any](s []T, n int) []T {
 // judge tells which classes pass every test, and how many rows do not. It stops at
 // the first row too many.
 func (s *space) judge(g *grouping, passes []bool) (lost int64, ok bool) {
-	c := Class{Sensitive: make([]Histogram, len(g.sensitive))}
+	c := alike{Sensitive: make([]histogram, len(g.sensitive))}
 	for id := range g.rep {
 		c.Count = g.count[id]
 		if g.pop != nil {

@@ -144,7 +144,7 @@ func TestInferredQuantiles(t *testing.T) {
 	for i := range 320 {
 		values, counts = append(values, numberText(float64(i*i))), append(counts, 1)
 	}
-	h, err := InferHierarchy("", values, counts)
+	h, err := inferHierarchy("", values, counts)
 	if err != nil {
 		t.Fatal(err)
 	}

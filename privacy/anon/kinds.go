@@ -21,7 +21,7 @@ type HierarchySpec struct {
 	Origin    float64   `yaml:"origin" json:"origin,omitempty"`       // where an interval begins
 	Dates     []string  `yaml:"dates" json:"dates,omitempty"`         // of month, quarter, year, decade, in this order; * follows
 	Mask      string    `yaml:"mask" json:"mask,omitempty"`           // right or left: one more character of a code is masked at each level
-	Infer     string    `yaml:"infer" json:"infer,omitempty"`         // quantiles, equal, frequency or all: see InferHierarchy
+	Infer     string    `yaml:"infer" json:"infer,omitempty"`         // quantiles, equal, frequency or all: see inferHierarchy
 }
 
 // hierarchyKind makes a hierarchy for the values of a column, which are distinct.
@@ -38,7 +38,7 @@ var hierarchyKinds = []hierarchyKind{
 	{"dates", func(s *HierarchySpec) bool { return s.Dates != nil }, dateHierarchy},
 	{"mask", func(s *HierarchySpec) bool { return s.Mask != "" }, maskHierarchy},
 	{"infer", func(s *HierarchySpec) bool { return s.Infer != "" }, func(s *HierarchySpec, values []string, counts []int64) (*Hierarchy, error) {
-		return InferHierarchy(s.Infer, values, counts)
+		return inferHierarchy(s.Infer, values, counts)
 	}},
 }
 
@@ -53,7 +53,7 @@ func (s *HierarchySpec) Make(values []string, counts []int64) (*Hierarchy, error
 	}
 	kind := slices.IndexFunc(hierarchyKinds, func(k hierarchyKind) bool { return k.set(s) })
 	if kind < 0 {
-		return InferHierarchy("", values, counts)
+		return inferHierarchy("", values, counts)
 	}
 	for _, k := range hierarchyKinds[kind+1:] {
 		if k.set(s) {
@@ -259,13 +259,13 @@ func fixMasked(path []string) []string {
 	return path
 }
 
-// InferHierarchy makes a hierarchy from a column's distinct values and how often
+// inferHierarchy makes a hierarchy from a column's distinct values and how often
 // each occurs. How is "quantiles" (numbers in 32, 16, 8, 4 and 2 ranges of about as
 // many rows), "equal" (as many ranges of equal width), "frequency" (the rarest
 // values that make up 5, 20 and 50 % of the rows are merged), "all" (everything
 // becomes * at once), or "", which takes quantiles for numbers with more than
 // 8 values, frequency for other columns with more than 8, and all for the rest.
-func InferHierarchy(how string, values []string, counts []int64) (*Hierarchy, error) {
+func inferHierarchy(how string, values []string, counts []int64) (*Hierarchy, error) {
 	if how == "" {
 		_, err := numbersOf(values)
 		switch {

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// Class is what a privacy model judges: the rows that look alike.
-type Class struct {
+// alike is what a privacy model judges: the rows that look alike.
+type alike struct {
 	Count      int64       // rows of the table
 	Population int64       // rows of the population table, where there is one
-	Sensitive  []Histogram // of each sensitive column
+	Sensitive  []histogram // of each sensitive column
 }
 
-// Histogram is which codes of a sensitive column occur in a class, and how often.
-type Histogram struct {
+// histogram is which codes of a sensitive column occur in a class, and how often.
+type histogram struct {
 	Codes  []uint32
 	Counts []int64
 }
@@ -29,7 +29,7 @@ type Reference struct {
 	at     int      // among the sensitive columns
 }
 
-func (c *Class) histogram(ref *Reference) *Histogram { return &c.Sensitive[ref.at] }
+func (c *alike) histogram(ref *Reference) *histogram { return &c.Sensitive[ref.at] }
 
 // ModelSpec names a model and its parameters, as policies and claims do.
 type ModelSpec struct {
@@ -72,7 +72,7 @@ var Models = []Model{
 // test is a model with its parameters: a number for each class, and whether that
 // number will do.
 type test struct {
-	value func(*Class) float64
+	value func(*alike) float64
 	holds func(float64) bool
 	// absorbs: a class that passes still passes when any class is merged into it,
 	// so that coarser tables never suppress more rows.
@@ -81,14 +81,14 @@ type test struct {
 	empty   bool  // classes without rows of the table are judged too
 }
 
-// Test is a model bound to a table: what verification and risk ask of a class.
-type Test struct {
+// promise is a model bound to a table: what verification and risk ask of a class.
+type promise struct {
 	Spec ModelSpec
 	test
 }
 
 // Holds tells whether a class passes, and the number that was judged.
-func (t *Test) Holds(c *Class) (value float64, ok bool) {
+func (t *promise) Holds(c *alike) (value float64, ok bool) {
 	if c.Count == 0 && !t.empty {
 		return math.NaN(), true
 	}
@@ -96,13 +96,13 @@ func (t *Test) Holds(c *Class) (value float64, ok bool) {
 	return value, t.holds(value)
 }
 
-// Bind makes the tests of a policy. The sensitive columns are in the order in which
+// bindAll makes the tests of a policy. The sensitive columns are in the order in which
 // classes have their histograms.
-func Bind(specs []ModelSpec, sensitive []Reference) ([]Test, error) {
+func bindAll(specs []ModelSpec, sensitive []Reference) ([]promise, error) {
 	if len(specs) == 0 {
 		return nil, errors.New("models: name at least one, such as {model: k-anonymity, k: 5}")
 	}
-	var out []Test
+	var out []promise
 	for i := range specs {
 		t, err := bind(specs[i], sensitive)
 		if err != nil {
@@ -113,40 +113,40 @@ func Bind(specs []ModelSpec, sensitive []Reference) ([]Test, error) {
 	return out, nil
 }
 
-func bind(spec ModelSpec, sensitive []Reference) (Test, error) {
+func bind(spec ModelSpec, sensitive []Reference) (promise, error) {
 	i := slices.IndexFunc(Models, func(m Model) bool { return m.Name == spec.Model })
 	if i < 0 {
 		var names []string
 		for _, m := range Models {
 			names = append(names, m.Name)
 		}
-		return Test{}, fmt.Errorf("there is no such model: give one of %q", names)
+		return promise{}, fmt.Errorf("there is no such model: give one of %q", names)
 	}
 	m, column, ref := Models[i], 0, (*Reference)(nil)
 	switch {
 	case !m.Sensitive && spec.Column != "":
-		return Test{}, fmt.Errorf("it is not about a column: take column: %s away", spec.Column)
+		return promise{}, fmt.Errorf("it is not about a column: take column: %s away", spec.Column)
 	case m.Sensitive && len(sensitive) == 0:
-		return Test{}, errors.New("it is about a sensitive column: name one under sensitive")
+		return promise{}, errors.New("it is about a sensitive column: name one under sensitive")
 	case m.Sensitive && spec.Column == "" && len(sensitive) > 1:
-		return Test{}, errors.New("there are several sensitive columns: say which with column")
+		return promise{}, errors.New("there are several sensitive columns: say which with column")
 	case m.Sensitive:
 		if spec.Column == "" {
 			spec.Column = sensitive[0].Column
 		}
 		column = slices.IndexFunc(sensitive, func(r Reference) bool { return r.Column == spec.Column })
 		if column < 0 {
-			return Test{}, fmt.Errorf("column %q is not under sensitive", spec.Column)
+			return promise{}, fmt.Errorf("column %q is not under sensitive", spec.Column)
 		}
 		r := sensitive[column]
 		r.at, ref = column, &r
 	}
 	t, err := m.bind(&spec, ref)
 	if err != nil {
-		return Test{}, err
+		return promise{}, err
 	}
 	t.least = max(t.least, 1)
-	return Test{Spec: spec, test: t}, nil
+	return promise{Spec: spec, test: t}, nil
 }
 
 // within forgives the last digits of a sum of logarithms.

@@ -11,6 +11,6 @@ var kAnonymity = Model{
 		if s.K < 2 {
 			return test{}, fmt.Errorf("k is %d: it must be at least 2", s.K)
 		}
-		return test{value: func(c *Class) float64 { return float64(c.Count) }, holds: atLeast(float64(s.K)), absorbs: true, least: s.K}, nil
+		return test{value: func(c *alike) float64 { return float64(c.Count) }, holds: atLeast(float64(s.K)), absorbs: true, least: s.K}, nil
 	},
 }

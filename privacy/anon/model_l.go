@@ -28,7 +28,7 @@ var distinctDiversity = Model{
 			return test{}, err
 		}
 		t := test{holds: atLeast(s.L), absorbs: true, least: int64(math.Ceil(s.L))}
-		t.value = func(c *Class) float64 { return float64(len(c.histogram(ref).Codes)) }
+		t.value = func(c *alike) float64 { return float64(len(c.histogram(ref).Codes)) }
 		return t, nil
 	},
 }
@@ -45,7 +45,7 @@ var entropyDiversity = Model{
 			return test{}, err
 		}
 		t := test{holds: atLeast(s.L), least: int64(math.Ceil(s.L - 1e-6))}
-		t.value = func(c *Class) float64 {
+		t.value = func(c *alike) float64 {
 			sum, n := 0.0, float64(c.Count)
 			for _, f := range c.histogram(ref).Counts {
 				sum += float64(f) * math.Log(float64(f))
@@ -74,7 +74,7 @@ var recursiveDiversity = Model{
 			return test{}, fmt.Errorf("c is %v: it must be above 0", s.C)
 		}
 		t := test{holds: func(v float64) bool { return v < s.C }, least: int64(s.L)}
-		t.value = func(c *Class) float64 {
+		t.value = func(c *alike) float64 {
 			f := slices.Clone(c.histogram(ref).Counts)
 			if len(f) < int(s.L) {
 				return math.Inf(1)

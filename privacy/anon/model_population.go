@@ -13,7 +13,7 @@ var kMap = Model{
 		if s.K < 2 {
 			return test{}, fmt.Errorf("k is %d: it must be at least 2", s.K)
 		}
-		return test{value: func(c *Class) float64 { return float64(c.Population) }, holds: atLeast(float64(s.K)), absorbs: true}, nil
+		return test{value: func(c *alike) float64 { return float64(c.Population) }, holds: atLeast(float64(s.K)), absorbs: true}, nil
 	},
 }
 
@@ -28,7 +28,7 @@ var deltaPresence = Model{
 		if s.Min < 0 || !(s.Max > s.Min) || s.Max > 1 {
 			return test{}, fmt.Errorf("min %v and max %v: they must satisfy 0 <= min < max <= 1", s.Min, s.Max)
 		}
-		value := func(c *Class) float64 { return float64(c.Count) / float64(c.Population) }
+		value := func(c *alike) float64 { return float64(c.Count) / float64(c.Population) }
 		holds := func(v float64) bool { return v >= s.Min-within && v <= s.Max+within }
 		return test{value: value, holds: holds, empty: s.Min > 0}, nil
 	},

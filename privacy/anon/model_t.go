@@ -46,14 +46,14 @@ var tCloseness = Model{
 // distance is a ground distance between sensitive values, scaled to at most 1.
 type distance struct {
 	name string
-	bind func(s *ModelSpec, ref *Reference, q []float64) (func(*Class) float64, error)
+	bind func(s *ModelSpec, ref *Reference, q []float64) (func(*alike) float64, error)
 }
 
 var distances = []distance{{"equal", equalDistance}, {"ordered", orderedDistance}, {"hierarchical", hierarchicalDistance}}
 
 // equalDistance: every two values are as far apart; half the sum of differences.
-func equalDistance(_ *ModelSpec, ref *Reference, q []float64) (func(*Class) float64, error) {
-	return func(c *Class) float64 {
+func equalDistance(_ *ModelSpec, ref *Reference, q []float64) (func(*alike) float64, error) {
+	return func(c *alike) float64 {
 		h, sum := c.histogram(ref), 1.0
 		for i, code := range h.Codes {
 			sum += math.Abs(float64(h.Counts[i])/float64(c.Count)-q[code]) - q[code]
@@ -64,14 +64,14 @@ func equalDistance(_ *ModelSpec, ref *Reference, q []float64) (func(*Class) floa
 
 // orderedDistance: values in a row, each a step from the next; the sum of the
 // differences of the cumulative distributions over the number of steps.
-func orderedDistance(s *ModelSpec, ref *Reference, q []float64) (func(*Class) float64, error) {
+func orderedDistance(s *ModelSpec, ref *Reference, q []float64) (func(*alike) float64, error) {
 	rank, err := ranks(s, ref)
 	if err != nil {
 		return nil, err
 	}
 	m := len(q)
 	if m == 1 {
-		return func(*Class) float64 { return 0 }, nil
+		return func(*alike) float64 { return 0 }, nil
 	}
 	cumulative := make([]float64, m) // of the whole table, by rank
 	for code, r := range rank {
@@ -80,7 +80,7 @@ func orderedDistance(s *ModelSpec, ref *Reference, q []float64) (func(*Class) fl
 	for i := 1; i < m; i++ {
 		cumulative[i] += cumulative[i-1]
 	}
-	return func(c *Class) float64 {
+	return func(c *alike) float64 {
 		h := c.histogram(ref)
 		at := make([]int, len(h.Codes))
 		for i := range at {
@@ -135,7 +135,7 @@ func ranks(s *ModelSpec, ref *Reference) ([]int, error) {
 // Mass moves within a branch before it moves between branches, so that the cost of
 // a branch is its height times what can be evened out inside it (section 4.2 of
 // the paper).
-func hierarchicalDistance(s *ModelSpec, ref *Reference, q []float64) (func(*Class) float64, error) {
+func hierarchicalDistance(s *ModelSpec, ref *Reference, q []float64) (func(*alike) float64, error) {
 	h, err := distanceHierarchy(s, ref)
 	if err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func hierarchicalDistance(s *ModelSpec, ref *Reference, q []float64) (func(*Clas
 	for level := 1; level <= top; level++ {
 		up[level] = parents(h, level)
 	}
-	return func(c *Class) float64 {
+	return func(c *alike) float64 {
 		extra := make([]float64, len(full))
 		for i, x := range full {
 			extra[i] = -x

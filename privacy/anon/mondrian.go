@@ -224,7 +224,7 @@ func divide(cutters []*cutter, rows []uint32, relaxed bool, keeps func([]uint32)
 
 // keeps tells which promise rows break when they are a class, "" for none.
 func (r *Release) keeps() func(rows []uint32) string {
-	c := Class{Sensitive: make([]Histogram, len(r.sensitive))}
+	c := alike{Sensitive: make([]histogram, len(r.sensitive))}
 	acc := make([][]int64, len(r.sensitive))
 	for i, s := range r.sensitive {
 		acc[i] = make([]int64, len(s.Values))

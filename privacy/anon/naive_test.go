@@ -312,7 +312,7 @@ func (p *problem) space(t *rapid.T) *space {
 	}
 	secret := column("s", p.rows, len(p.paths))
 	refs := []Reference{{Column: "s", Values: secret.Values, Counts: secret.Counts}}
-	tests, err := Bind([]ModelSpec{p.model}, refs)
+	tests, err := bindAll([]ModelSpec{p.model}, refs)
 	if err != nil {
 		return nil
 	}
@@ -323,7 +323,7 @@ func (p *problem) space(t *rapid.T) *space {
 	return newSpace(q, []*Column{secret}, tests, len(p.rows), limit, nil, 0)
 }
 
-func (t *Test) population() bool { return t.Spec.population() }
+func (t *promise) population() bool { return t.Spec.population() }
 
 // On small tables the search finds what trying everything by the definitions finds,
 // for every model and every metric, with any suppression.
@@ -339,7 +339,7 @@ func TestSearchAsDefinitions(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := p.best()
-		got, err := s.optimise(context.Background(), m, Budget{}, nil)
+		got, err := s.optimise(context.Background(), m, budget{}, nil)
 		if errors.Is(err, ErrNoSolution) && math.IsInf(want, 1) {
 			return
 		}
@@ -363,7 +363,7 @@ func TestBudgetStatesTrueBounds(t *testing.T) {
 		}
 		m, _ := metricOf(p.metric)
 		want := p.best()
-		got, err := s.optimise(context.Background(), m, Budget{Steps: rapid.Int64Range(1, 60).Draw(t, "steps"), Workers: rapid.IntRange(1, 3).Draw(t, "workers")}, nil)
+		got, err := s.optimise(context.Background(), m, budget{Steps: rapid.Int64Range(1, 60).Draw(t, "steps"), Workers: rapid.IntRange(1, 3).Draw(t, "workers")}, nil)
 		if err != nil {
 			return
 		}

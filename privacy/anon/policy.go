@@ -154,6 +154,6 @@ func (p *Policy) roles(t *Table) error {
 	return nil
 }
 
-func (p *Policy) budget() Budget {
-	return Budget{Steps: p.Search.Steps, Time: time.Duration(p.Search.Seconds * float64(time.Second))}
+func (p *Policy) budget() budget {
+	return budget{Steps: p.Search.Steps, Time: time.Duration(p.Search.Seconds * float64(time.Second))}
 }

@@ -19,8 +19,8 @@ import (
 // ErrNoSolution says that even the coarsest table breaks its promises.
 var ErrNoSolution = errors.New("no solution")
 
-// Budget bounds a search. The zero value searches until it is done.
-type Budget struct {
+// budget bounds a search. The zero value searches until it is done.
+type budget struct {
 	Steps   int64         // groupings of the table, 0 for as many as it takes
 	Time    time.Duration // 0 for as long as it takes
 	Workers int           // 0 for one a processor
@@ -83,7 +83,7 @@ type worker struct {
 }
 
 // optimise finds the generalisation that loses least.
-func (s *space) optimise(ctx context.Context, metric *Metric, b Budget, progress func(done, all int64)) (*Found, error) {
+func (s *space) optimise(ctx context.Context, metric *Metric, b budget, progress func(done, all int64)) (*Found, error) {
 	x := newSearch(s, metric, b, progress)
 	if err := x.top(); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (s *space) optimise(ctx context.Context, metric *Metric, b Budget, progress
 	return &x.best, nil
 }
 
-func newSearch(s *space, metric *Metric, b Budget, progress func(done, all int64)) *search {
+func newSearch(s *space, metric *Metric, b budget, progress func(done, all int64)) *search {
 	x := &search{space: s, metric: metric, most: b.Steps, progress: progress, lower: math.Inf(1)}
 	if x.most <= 0 {
 		x.most = math.MaxInt64
@@ -151,7 +151,7 @@ func (x *search) top() error {
 
 // absorbing tells whether coarser tables never suppress more.
 func (s *space) absorbing() bool {
-	return !slices.ContainsFunc(s.tests, func(t Test) bool { return !t.absorbs })
+	return !slices.ContainsFunc(s.tests, func(t promise) bool { return !t.absorbs })
 }
 
 // complain says which tests how many classes fail.
@@ -160,7 +160,7 @@ func (s *space) complain(g *grouping) string {
 	for i := range s.tests {
 		failed, rows, worst := 0, int64(0), math.NaN()
 		for id := range g.rep {
-			c := Class{Count: g.count[id]}
+			c := alike{Count: g.count[id]}
 			if g.pop != nil {
 				c.Population = g.pop[id]
 			}

@@ -15,7 +15,7 @@ type quasi struct {
 
 // newSpace reduces a table to its distinct tuples. The population, if there is one,
 // has a column for each quasi-identifier, whose values the hierarchies know.
-func newSpace(q []quasi, sensitive []*Column, tests []Test, rows int, limit int64, population []*Column, people int) *space {
+func newSpace(q []quasi, sensitive []*Column, tests []promise, rows int, limit int64, population []*Column, people int) *space {
 	s := &space{rows: int64(rows), tests: tests, limit: limit, least: 1}
 	for _, x := range q {
 		s.axes = append(s.axes, axis{name: x.column.Name, h: x.h, min: x.min, max: x.max, weight: x.weight, counts: make([]int64, x.h.Values())})

@@ -418,7 +418,7 @@ func (d *deriver) judge(ctx context.Context) error {
 			refs[i].Counts = d.reference(&d.claims.Reference[k], i)
 		}
 	}
-	tests := make([]*Test, len(d.claims.Models))
+	tests := make([]*promise, len(d.claims.Models))
 	d.out.models = make([]modelFound, len(tests))
 	for i, m := range d.claims.Models {
 		d.out.models[i].least, d.out.models[i].most = math.Inf(1), math.Inf(-1)
@@ -466,8 +466,8 @@ func (d *deriver) reference(claimed *Reference, column int) []int64 {
 func (d *deriver) note(text string) { d.out.inconsistent = append(d.out.inconsistent, text) }
 
 // class judges one group.
-func (d *deriver) class(g *group.Group, tests []*Test) {
-	c := Class{Sensitive: make([]Histogram, len(d.dict))}
+func (d *deriver) class(g *group.Group, tests []*promise) {
+	c := alike{Sensitive: make([]histogram, len(d.dict))}
 	for _, from := range g.Columns[len(d.dict)] {
 		if from.Code == fromPopulation {
 			c.Population = from.Count

@@ -201,7 +201,7 @@ func (p *parquetReader) end() {
 
 // parquetWriter writes every column as text: generalised values are.
 type parquetWriter struct {
-	w    *parquet.Writer
+	w    *parquet.GenericWriter[any]
 	at   []int // where the schema, which sorts its columns, has each
 	rows []parquet.Row
 }
@@ -220,7 +220,7 @@ func writeParquet(w io.Writer, names []string, _ byte) (rowWriter, error) {
 		}
 		at[i] = leaf.ColumnIndex
 	}
-	return &parquetWriter{w: parquet.NewWriter(w, schema, parquet.MaxRowsPerRowGroup(1<<20)), at: at}, nil
+	return &parquetWriter{w: parquet.NewGenericWriter[any](w, schema, parquet.MaxRowsPerRowGroup(1<<20)), at: at}, nil
 }
 
 func (p *parquetWriter) write(row []string) error {
