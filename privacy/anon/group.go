@@ -12,10 +12,12 @@ type axis struct {
 	h        *Hierarchy
 	min, max int
 	weight   float64
-	tuples   []uint32   // the code of each tuple at level 0
-	at       [][]uint32 // of each level: the code of each tuple
-	counts   []int64    // rows of the table with each code at level 0
+	tuples   []uint32 // the code of each tuple at level 0
+	counts   []int64  // rows of the table with each code at level 0
 }
+
+// code is that of a tuple at a level.
+func (a *axis) code(level int, tuple uint32) uint32 { return a.h.up[level][a.tuples[tuple]] }
 
 // space is what is searched: the distinct tuples of quasi-identifiers of the table
 // and its population, how many rows of each there are, and which sensitive values
@@ -105,11 +107,11 @@ type scratch struct {
 func (s *space) step(w *scratch, g, out *grouping, i, level int) bool {
 	n := len(g.rep)
 	card := uint64(len(s.axes[i].h.labels[level]))
-	code := s.axes[i].at[level]
+	up, values := s.axes[i].h.up[level], s.axes[i].tuples
 	w.dense.reset(n)
 	out.prefix = resize(out.prefix, n)
 	for c := range n {
-		out.prefix[c] = w.dense.number(uint64(g.parent[c])*card + uint64(code[g.rep[c]]))
+		out.prefix[c] = w.dense.number(uint64(g.parent[c])*card + uint64(up[values[g.rep[c]]]))
 	}
 	out.prefixes = int(w.dense.n)
 	if s.hopeless(w, g, out) {
@@ -254,9 +256,9 @@ func (s *space) at(w *scratch, levels []int) (*grouping, []uint32) {
 			size = uint64(w.dense.n)
 		}
 		size *= card
-		code := s.axes[i].at[levels[i]]
+		up, values := s.axes[i].h.up[levels[i]], s.axes[i].tuples
 		for t := range keys {
-			keys[t] = keys[t]*card + uint64(code[t])
+			keys[t] = keys[t]*card + uint64(up[values[t]])
 		}
 	}
 	w.dense.reset(len(keys))

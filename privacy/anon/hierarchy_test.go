@@ -87,7 +87,7 @@ func TestMadeHierarchies(t *testing.T) {
 		{HierarchySpec{Intervals: []float64{10}, Origin: 5}, []string{"4", ""}, "4", []string{"-5-<5", "*"}},
 		{HierarchySpec{Intervals: []float64{10}}, []string{"4", ""}, "", []string{"", "*"}},
 		{HierarchySpec{Dates: []string{"month", "quarter", "year", "decade"}}, []string{"1999-12-31"}, "1999-12-31", []string{"1999-12", "1999-Q4", "1999", "1990s", "*"}},
-		{HierarchySpec{Dates: []string{"year"}}, []string{"2026-01-31T10:00:00Z"}, "2026-01-31T10:00:00Z", []string{"2026", "*"}},
+		{HierarchySpec{Dates: []string{"day", "year"}}, []string{"2026-01-31T10:00:00Z"}, "2026-01-31T10:00:00Z", []string{"2026-01-31", "2026", "*"}},
 		{HierarchySpec{Mask: "right"}, []string{"12345", "12399"}, "12345", []string{"1234*", "123**", "12***", "1****", "*"}},
 		{HierarchySpec{Mask: "left"}, []string{"12", "1"}, "12", []string{"*2", "*"}},
 		{HierarchySpec{Infer: "all"}, []string{"a", "b"}, "a", []string{"*"}},

@@ -19,7 +19,7 @@ type HierarchySpec struct {
 	File      string    `yaml:"file" json:"file,omitempty"`           // value;level1;level2;...
 	Intervals []float64 `yaml:"intervals" json:"intervals,omitempty"` // widths of numeric ranges, each a multiple of the one before; * follows
 	Origin    float64   `yaml:"origin" json:"origin,omitempty"`       // where an interval begins
-	Dates     []string  `yaml:"dates" json:"dates,omitempty"`         // of month, quarter, year, decade, in this order; * follows
+	Dates     []string  `yaml:"dates" json:"dates,omitempty"`         // of day, month, quarter, year, decade, in this order; * follows
 	Mask      string    `yaml:"mask" json:"mask,omitempty"`           // right or left: one more character of a code is masked at each level
 	Infer     string    `yaml:"infer" json:"infer,omitempty"`         // quantiles, equal, frequency or all: see inferHierarchy
 }
@@ -148,6 +148,7 @@ var dateSteps = []struct {
 	name  string
 	label func(time.Time) string
 }{
+	{"day", func(t time.Time) string { return t.Format(time.DateOnly) }},
 	{"month", func(t time.Time) string { return t.Format("2006-01") }},
 	{"quarter", func(t time.Time) string { return fmt.Sprintf("%04d-Q%d", t.Year(), (t.Month()+2)/3) }},
 	{"year", func(t time.Time) string { return t.Format("2006") }},
@@ -176,7 +177,7 @@ func dateHierarchy(s *HierarchySpec, values []string, _ []int64) (*Hierarchy, er
 			i++
 		}
 		if i == len(dateSteps) {
-			return nil, fmt.Errorf("dates: %q: give some of month, quarter, year and decade, in this order", name)
+			return nil, fmt.Errorf("dates: %q: give some of day, month, quarter, year and decade, in this order", name)
 		}
 		at = i
 		label = append(label, dateSteps[i].label)

@@ -111,11 +111,10 @@ var entropy = Metric{
 	value: func(s *space, g *grouping, levels []int, losses []float64, passes []bool) float64 {
 		sums := slices.Clone(losses)
 		for i := range s.axes {
-			code := s.axes[i].at[levels[i]]
 			counts, lost := map[uint32]int64{}, int64(0)
 			for c, n := range g.count {
 				if !passes[c] {
-					counts[code[g.rep[c]]] += n
+					counts[s.axes[i].code(levels[i], g.rep[c])] += n
 					lost += n
 				}
 			}
@@ -179,7 +178,7 @@ var loss = Metric{
 				continue
 			}
 			for i := range s.axes {
-				sums[i] += float64(n) * (1 - s.axes[i].h.share(levels[i], s.axes[i].at[levels[i]][g.rep[c]]))
+				sums[i] += float64(n) * (1 - s.axes[i].h.share(levels[i], s.axes[i].code(levels[i], g.rep[c])))
 			}
 		}
 		return lossTotal(s, sums)
@@ -231,7 +230,7 @@ func ambiguous(s *space, g *grouping, levels []int, passes []bool) float64 {
 			if passes != nil && !passes[c] {
 				product *= float64(h.Values())
 			} else {
-				product *= float64(h.leaves[levels[i]][s.axes[i].at[levels[i]][g.rep[c]]])
+				product *= float64(h.leaves[levels[i]][s.axes[i].code(levels[i], g.rep[c])])
 			}
 		}
 		sum += product

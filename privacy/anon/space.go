@@ -110,18 +110,11 @@ func (s *space) recode(i int, c *Column) []uint32 {
 	return out
 }
 
-// fillAxes maps tuples to labels at each level, and numbers the ends of tuples.
+// fillAxes counts the rows of each value, and numbers the ends of tuples.
 func (s *space) fillAxes() {
 	n := len(s.count)
 	for i := range s.axes {
 		a := &s.axes[i]
-		a.at = make([][]uint32, a.h.Levels())
-		for l := range a.at {
-			a.at[l] = make([]uint32, n)
-			for t, v := range a.tuples {
-				a.at[l][t] = a.h.up[l][v]
-			}
-		}
 		for t, v := range a.tuples {
 			a.counts[v] += s.count[t]
 		}
@@ -133,7 +126,7 @@ func (s *space) fillAxes() {
 		d.reset(n)
 		s.suffix[i] = make([]uint32, n)
 		for t := range n {
-			s.suffix[i][t] = d.number(uint64(s.suffix[i+1][t])<<32 | uint64(s.axes[i].at[s.axes[i].min][t]))
+			s.suffix[i][t] = d.number(uint64(s.suffix[i+1][t])<<32 | uint64(s.axes[i].code(s.axes[i].min, uint32(t))))
 		}
 	}
 }
