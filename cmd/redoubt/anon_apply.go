@@ -81,7 +81,7 @@ func (f *anonApplyFlags) run(ctx context.Context, a *app, path string, stdout io
 	}
 	p := newProgress(a.quiet)
 	defer p.clear()
-	table, err := anon.ReadTable(ctx, path, func(done, all int64) { p.steps("reading", done, all) })
+	table, err := anon.ReadTable(ctx, path, policy.Drop, func(done, all int64) { p.steps("reading", done, all) })
 	if err != nil {
 		return err
 	}
@@ -134,6 +134,9 @@ func (f *anonApplyFlags) write(ctx context.Context, r *anon.Release, input strin
 		var measured [2]*risk.Report
 		for i, path := range []string{input, released} {
 			opt := risk.Options{Quasi: quasi, Memory: f.memory << 20, Temp: f.temp, Progress: p.steps}
+			if path == released && claims.SuppressedAs == "mask" {
+				opt.Masked = claims.Suppressed
+			}
 			if measured[i], err = risk.Measure(ctx, path, opt); err != nil {
 				return nil, err
 			}

@@ -139,7 +139,7 @@ func (f *anonRiskFlags) discover(ctx context.Context, p *progress, to *riskAnswe
 	if f.most < 1 || f.most > 32 || f.sets < 1 {
 		return errors.New("--most must lie between 1 and 32, and --sets above 0")
 	}
-	table, err := anon.ReadTable(ctx, to.Table, func(done, all int64) { p.steps("reading", done, all) })
+	table, err := anon.ReadTable(ctx, to.Table, nil, func(done, all int64) { p.steps("reading", done, all) })
 	if err != nil {
 		return err
 	}

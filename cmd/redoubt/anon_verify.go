@@ -59,7 +59,7 @@ Exit code 1: a claim does not hold.`,
 	f.add(cmd)
 	cmd.Flags().StringVar(&claims, "claims", "", "claims about the table (required)")
 	cmd.Flags().StringVar(&population, "population", "", "table of all people, for k-map and delta-presence")
-	cmd.Flags().StringVar(&hierarchies, "hierarchies", "", "folder of the hierarchy files that the claims name (default: where they were)")
+	cmd.Flags().StringVar(&hierarchies, "hierarchies", "", "folder of the hierarchy files that the claims name (default: this one)")
 	return cmd
 }
 

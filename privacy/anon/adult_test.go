@@ -40,7 +40,7 @@ func adultFile(t testing.TB, name string) string {
 
 func adultTable(t testing.TB, name string) *Table {
 	t.Helper()
-	table, err := ReadTable(context.Background(), adultFile(t, name), nil)
+	table, err := ReadTable(context.Background(), adultFile(t, name), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

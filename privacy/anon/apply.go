@@ -94,7 +94,7 @@ func (p *Policy) readPopulation(ctx context.Context, progress Progress) (*Table,
 	if p.Population == "" {
 		return nil, nil
 	}
-	t, err := ReadTable(ctx, p.Population, progress.of("reading the population"))
+	t, err := ReadTable(ctx, p.Population, nil, progress.of("reading the population"))
 	if err != nil {
 		return nil, fmt.Errorf("population: %w", err)
 	}

@@ -92,13 +92,14 @@ func TestReleasesVerify(t *testing.T) {
 		{"models: [{model: k-anonymity, k: 5}, {model: entropy-l-diversity, l: 2}]\nrecoding: strict\n", "out.csv"},
 		{"models: [{model: k-anonymity, k: 5}, {model: t-closeness, t: 0.4}]\nrecoding: relaxed\n", "out.csv"},
 		{"models: [{model: k-map, k: 20}]\nsuppression: 0.05\npopulation: " + population + "\n", "out.csv"},
+		{"models: [{model: k-map, k: 20}, {model: t-closeness, t: 0.3}]\nsuppression: 0.2\npopulation: " + population + "\n", "out.csv"},
 		{"models: [{model: delta-presence, min: 0.02, max: 0.2}]\nsuppression: 0.05\npopulation: " + population + "\n", "out.csv"},
 	} {
 		t.Run(c.more, func(t *testing.T) {
 			p := policyOf(t, c.more)
 			path, claims := release(t, p, table, c.name)
 			for _, memory := range []int64{0, 1} {
-				checks, err := Verify(context.Background(), path, claims, VerifyOptions{Memory: memory, Population: p.Population})
+				checks, err := Verify(context.Background(), path, claims, VerifyOptions{Memory: memory, Population: p.Population, Hierarchies: "testdata/adult"})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"slices"
 )
 
@@ -121,6 +122,11 @@ func (r *Release) Claims(ctx context.Context, path string, opt VerifyOptions) (*
 	found, err := derive(ctx, path, c, opt)
 	if err != nil {
 		return nil, err
+	}
+	for i := range c.Quasi { // where the files lie is nobody's business
+		if file := &c.Quasi[i].From.File; *file != "" {
+			*file = filepath.Base(*file)
+		}
 	}
 	c.Table, c.Classes, c.Smallest, c.Population = found.table, found.classes, found.smallest, found.population
 	for i := range c.Models {

@@ -1,7 +1,7 @@
 // Package anon makes tables about people safer to publish, and checks that they are.
 //
 //	p, err := anon.ParsePolicy(text, "folder/of/the/policy")
-//	t, err := anon.ReadTable(ctx, "patients.csv", nil)
+//	t, err := anon.ReadTable(ctx, "patients.csv", p.Drop, nil)
 //	r, err := anon.Apply(ctx, p, t, nil)
 //	err = r.Write(w, "released.csv")
 //	claims, err := r.Claims(ctx, "released.csv", anon.VerifyOptions{})

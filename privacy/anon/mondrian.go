@@ -22,6 +22,7 @@ import (
 // cutter is a quasi-identifier that is cut.
 type cutter struct {
 	q       quasi
+	leaf    []uint32  // of the hierarchy, of each value
 	numbers []float64 // of each value, when it is cut as numbers
 	rank    []int     // of each value in their order
 	values  int
@@ -29,6 +30,9 @@ type cutter struct {
 
 func newCutter(q quasi, spec *HierarchySpec) (*cutter, error) {
 	c := &cutter{q: q}
+	for _, v := range q.column.Values {
+		c.leaf = append(c.leaf, q.h.index[v])
+	}
 	numbers, err := numbersOf(q.column.Values)
 	given := spec.File != "" || spec.Dates != nil || spec.Mask != ""
 	if given || err != nil || slices.ContainsFunc(numbers, math.IsNaN) {
@@ -52,7 +56,7 @@ func newCutter(q quasi, spec *HierarchySpec) (*cutter, error) {
 // ancestor is the lowest level at which rows have one label, and its code.
 func (c *cutter) ancestor(rows []uint32) (level int, code uint32) {
 	h, column := c.q.h, c.q.column
-	at := func(level int, row uint32) uint32 { return h.up[level][h.index[column.Values[column.Codes[row]]]] }
+	at := func(level int, row uint32) uint32 { return h.up[level][c.leaf[column.Codes[row]]] }
 	for level = c.q.min; ; level++ {
 		code = at(level, rows[0])
 		if level == h.Levels()-1 || !slices.ContainsFunc(rows, func(r uint32) bool { return at(level, r) != code }) {
@@ -96,7 +100,7 @@ func (c *cutter) cut(rows []uint32, relaxed bool) [][]uint32 {
 		}
 		parts := map[uint32][]uint32{}
 		for _, r := range rows {
-			k := c.q.h.up[level-1][c.q.h.index[c.q.column.Values[codes[r]]]]
+			k := c.q.h.up[level-1][c.leaf[codes[r]]]
 			parts[k] = append(parts[k], r)
 		}
 		keys := make([]uint32, 0, len(parts))

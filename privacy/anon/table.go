@@ -29,16 +29,18 @@ type Table struct {
 // maxRows is what codes of rows can count.
 const maxRows = 1<<31 - 1
 
-// ReadTable reads a whole table, .csv, .tsv or .parquet. Progress may be nil.
-func ReadTable(ctx context.Context, path string, progress func(done, all int64)) (*Table, error) {
+// ReadTable reads a whole table, .csv, .tsv or .parquet; of the columns to drop it
+// keeps the names only. Progress may be nil.
+func ReadTable(ctx context.Context, path string, drop []string, progress func(done, all int64)) (*Table, error) {
 	r, err := table.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
 	t := &Table{comma: r.Comma()}
-	index := make([]map[string]uint32, len(r.Names()))
+	index, dropped := make([]map[string]uint32, len(r.Names())), make([]bool, len(r.Names()))
 	for i, n := range r.Names() {
+		dropped[i] = slices.Contains(drop, n)
 		t.Columns = append(t.Columns, Column{Name: n})
 		index[i] = map[string]uint32{}
 	}
@@ -62,6 +64,9 @@ func ReadTable(ctx context.Context, path string, progress func(done, all int64))
 			return nil, fmt.Errorf("read %s: it has more than %d rows: anonymise it in parts", path, maxRows)
 		}
 		for i, cell := range row {
+			if dropped[i] {
+				continue
+			}
 			c := &t.Columns[i]
 			code, ok := index[i][string(cell)]
 			if !ok {

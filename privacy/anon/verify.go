@@ -11,7 +11,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/redoubt-ml/redoubt/privacy/anon/group"
@@ -23,7 +22,7 @@ type VerifyOptions struct {
 	Memory      int64  // bytes for groups before they go to disk; 0 for 1 GiB
 	Temp        string // folder for that; "" for the system's
 	Population  string // the population table, for k-map and delta-presence
-	Hierarchies string // folder in which hierarchy files that claims name are; "" for the names as they are
+	Hierarchies string // folder of the hierarchy files that claims name; "" for the working folder
 	Progress    Progress
 }
 
@@ -394,8 +393,8 @@ func (d *deriver) hierarchies(ctx context.Context) ([]*Hierarchy, error) {
 	var out []*Hierarchy
 	for i, q := range d.claims.Quasi {
 		spec := q.From
-		if spec.File != "" && d.opt.Hierarchies != "" {
-			spec.File = filepath.Join(d.opt.Hierarchies, filepath.Base(spec.File))
+		if spec.File != "" {
+			under(d.opt.Hierarchies, &spec.File)
 		}
 		h, err := spec.Make(dicts[i].values, dicts[i].counts)
 		if err != nil {

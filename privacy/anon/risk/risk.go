@@ -19,6 +19,7 @@ type Options struct {
 	Threshold      float64  // records at a risk above this are counted; 0 for 0.2
 	Population     string   // table of all people, with the same columns: for the journalist
 	PopulationSize int64    // number of all people: for population uniqueness; 0 for not known
+	Masked         int64    // so many rows whose quasi-identifiers are all * are suppressed ones, and left out
 	Memory         int64    // bytes for groups before they go to disk; 0 for 1 GiB
 	Temp           string   // folder for that; "" for the system's
 	Progress       func(stage string, done, all int64)
@@ -113,7 +114,7 @@ func add(ctx context.Context, g *group.Grouper, path string, opt Options, from u
 		}
 	}
 	var key []byte
-	code := []uint32{from}
+	code, masked := []uint32{from}, int64(0)
 	for ; ; rows++ {
 		if rows%(1<<14) == 0 {
 			if ctx.Err() != nil {
@@ -130,6 +131,11 @@ func add(ctx context.Context, g *group.Grouper, path string, opt Options, from u
 		}
 		if err != nil {
 			return 0, err
+		}
+		if masked < opt.Masked && from == fromTable && !slices.ContainsFunc(at, func(i int) bool { return string(row[i]) != "*" }) {
+			masked++
+			rows--
+			continue
 		}
 		key = key[:0]
 		for _, i := range at {

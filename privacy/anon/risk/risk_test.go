@@ -109,7 +109,7 @@ func TestSNBSolvesItsModel(t *testing.T) {
 // counted: the chosen estimate is within 0.09 of the truth for samples from 5 % on
 // and within 0.03 from half on. The draws are fixed.
 func TestEstimatesOfACountedPopulation(t *testing.T) {
-	table, err := anon.ReadTable(context.Background(), adult(t, "adult.csv"), nil)
+	table, err := anon.ReadTable(context.Background(), adult(t, "adult.csv"), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func readTable(t *testing.T, text string) *anon.Table {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table, err := anon.ReadTable(context.Background(), path, nil)
+	table, err := anon.ReadTable(context.Background(), path, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
