@@ -83,7 +83,8 @@ func TestMadeHierarchies(t *testing.T) {
 	}{
 		{HierarchySpec{Intervals: []float64{5, 10}}, []string{"3", "7", "-1", "12.5"}, "7", []string{"5-<10", "0-<10", "*"}},
 		{HierarchySpec{Intervals: []float64{5, 10}}, []string{"-1", "3"}, "-1", []string{"-5-<0", "-10-<0", "*"}},
-		{HierarchySpec{Intervals: []float64{0.1, 0.2}}, []string{"0.3"}, "0.3", []string{"0.2-<0.3", "0.2-<0.4", "*"}},
+		{HierarchySpec{Intervals: []float64{0.1, 0.3}}, []string{"0.25", "0.3", "0.35"}, "0.3", []string{"0.3-<0.4", "0.3-<0.6", "*"}},
+		{HierarchySpec{Intervals: []float64{0.1, 1.1}}, []string{"1.1"}, "1.1", []string{"1.1-<1.2", "1.1-<2.2", "*"}},
 		{HierarchySpec{Intervals: []float64{10}, Origin: 5}, []string{"4", ""}, "4", []string{"-5-<5", "*"}},
 		{HierarchySpec{Intervals: []float64{10}}, []string{"4", ""}, "", []string{"", "*"}},
 		{HierarchySpec{Dates: []string{"month", "quarter", "year", "decade"}}, []string{"1999-12-31"}, "1999-12-31", []string{"1999-12", "1999-Q4", "1999", "1990s", "*"}},

@@ -88,6 +88,9 @@ func fileHierarchy(s *HierarchySpec, _ []string, _ []int64) (*Hierarchy, error) 
 // suppressedLabel is what the top of a hierarchy and a suppressed cell read.
 const suppressedLabel = "*"
 
+// rounding forgives the last digits of a quotient of decimal fractions.
+const rounding = 1e-9
+
 // intervalHierarchy: [origin+i*width, origin+(i+1)*width), written "20-<30".
 func intervalHierarchy(s *HierarchySpec, values []string, _ []int64) (*Hierarchy, error) {
 	if len(s.Intervals) == 0 || len(s.Intervals) > MaxLevels-2 {
@@ -98,7 +101,7 @@ func intervalHierarchy(s *HierarchySpec, values []string, _ []int64) (*Hierarchy
 			return nil, fmt.Errorf("intervals: width %v must be above 0", w)
 		}
 		if i > 0 {
-			if r := w / s.Intervals[i-1]; r < 2 || r != math.Trunc(r) {
+			if r := w / s.Intervals[i-1]; r < 1.5 || math.Abs(r-math.Round(r)) > rounding*r {
 				return nil, fmt.Errorf("intervals: width %v must be a multiple of %v, or a level would part what the one below has merged", w, s.Intervals[i-1])
 			}
 		}
@@ -111,13 +114,14 @@ func intervalHierarchy(s *HierarchySpec, values []string, _ []int64) (*Hierarchy
 			return nil, fmt.Errorf("intervals: %w: give the column another hierarchy", err)
 		}
 		// Cells of the finest width are whole numbers, and coarser ones are
-		// divided out of them: floating point never parts what is merged.
-		cell := math.Floor((x - s.Origin) / s.Intervals[0])
+		// divided out of them: floating point never parts what is merged, and
+		// 0.3 is no less than three times 0.1.
+		cell := math.Floor((x-s.Origin)/s.Intervals[0] + rounding)
 		if math.Abs(cell) > 1<<52 {
 			return nil, fmt.Errorf("intervals: value %q lies too far from %v for width %v", v, s.Origin, s.Intervals[0])
 		}
 		for _, w := range s.Intervals {
-			i := math.Floor(cell / (w / s.Intervals[0]))
+			i := math.Floor(cell / math.Round(w/s.Intervals[0]))
 			if v == "" {
 				path = append(path, "")
 				continue
