@@ -27,7 +27,7 @@ func newAnonApply(a *app) *cobra.Command {
 	var f anonApplyFlags
 	cmd := &cobra.Command{
 		Use: "apply TABLE", Short: "Anonymise a table by a policy", Args: cobra.ExactArgs(1),
-		Long: `Recode a table (.csv, .tsv or .parquet) until the promises of a policy hold.
+		Long: anonHelp(`Recode a table (.csv, .tsv or .parquet) until the promises of a policy hold.
 
 The policy says which columns others may know of a person, which they must not
 learn, and which models must hold; docs/anon.md shows one. The generalisation that
@@ -36,7 +36,7 @@ is. Beside the released table a file of claims is written, from which
 redoubt anon verify derives every number again.
 
 Exit code 1: no generalisation keeps the promises, with the reason; 3: the budget of
-the search ended before one was found.`,
+the search ended before one was found.`),
 		Example: `  redoubt anon apply patients.csv --policy anon.yaml -o released.csv
   redoubt anon apply patients.parquet --policy anon.yaml -o released.parquet --html report.html`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,6 +49,19 @@ the search ended before one was found.`,
 	cmd.Flags().StringVarP(&f.out, "out", "o", "", "file for the released table (required)")
 	cmd.Flags().StringVar(&f.claims, "claims", "", "file for the claims (default: that of --out and .claims.json)")
 	return cmd
+}
+
+// anonHelp adds the models and metrics that there are.
+func anonHelp(text string) string {
+	text += "\n\nModels:"
+	for _, m := range anon.Models {
+		text += "\n  " + m.Name + ": " + m.Doc
+	}
+	text += "\n\nMetrics, with ARX's names in brackets:"
+	for _, m := range anon.Metrics {
+		text += "\n  " + m.Name + ": " + m.Doc
+	}
+	return text
 }
 
 func (f *anonApplyFlags) run(ctx context.Context, a *app, path string, stdout io.Writer) error {

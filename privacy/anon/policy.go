@@ -80,11 +80,12 @@ func (p *Policy) check() error {
 	case p.Search.Steps < 0 || !(p.Search.Seconds >= 0) || p.Search.Seconds > 1e6:
 		return errors.New("search: steps and seconds must be 0 or more, and seconds at most a million")
 	}
-	for field, v := range map[string][2]any{
-		"suppressed": {p.Suppressed, []string{"", "remove", "mask"}}, "recoding": {p.Recoding, []string{"", "global", "strict", "relaxed"}},
-	} {
-		if allowed := v[1].([]string); !slices.Contains(allowed, v[0].(string)) {
-			return fmt.Errorf("%s: %q: give one of %q", field, v[0], allowed[1:])
+	for _, x := range []struct {
+		field, value string
+		allowed      []string
+	}{{"suppressed", p.Suppressed, []string{"remove", "mask"}}, {"recoding", p.Recoding, []string{"global", "strict", "relaxed"}}} {
+		if x.value != "" && !slices.Contains(x.allowed, x.value) {
+			return fmt.Errorf("%s: %q: give one of %q", x.field, x.value, x.allowed)
 		}
 	}
 	if _, err := metricOf(p.Metric); err != nil {
