@@ -248,6 +248,7 @@ func TestNoSolutionSaysWhy(t *testing.T) {
 	table := adultTable(t, "adult_subset.csv")
 	for more, want := range map[string]string{
 		"models: [{model: k-anonymity, k: 4000}]\n":                                                          "k-anonymity fails in 1 of 1 classes with 3016 rows",
+		"models: [{model: k-anonymity, k: 4000}]\nsuppression: 1\n":                                          "even the coarsest table",
 		"models: [{model: k-anonymity, k: 4000}]\nrecoding: strict\n":                                        "even the whole table as one class",
 		"models: [{model: recursive-cl-diversity, c: 0.01, l: 2}]\nsuppression: 0.5\n":                       "no generalisation keeps the promises with at most 1508 of 3016",
 		"models: [{model: k-anonymity, k: 5}]\nsuppression: 0\nsearch: {steps: 1}\nmetric: discernibility\n": "",

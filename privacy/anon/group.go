@@ -292,7 +292,7 @@ func (s *space) judge(g *grouping, passes []bool) (lost int64, ok bool) {
 		}
 		passes[id] = true
 		for i := range s.tests {
-			if _, ok := s.tests[i].Holds(&c); ok {
+			if _, ok := s.tests[i].keeps(&c); ok {
 				continue
 			}
 			if c.Count == 0 {
@@ -305,5 +305,5 @@ func (s *space) judge(g *grouping, passes []bool) (lost int64, ok bool) {
 			break
 		}
 	}
-	return lost, true
+	return lost, lost < s.rows // a table without rows is no answer
 }

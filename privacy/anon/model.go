@@ -87,8 +87,8 @@ type promise struct {
 	test
 }
 
-// Holds tells whether a class passes, and the number that was judged.
-func (t *promise) Holds(c *alike) (value float64, ok bool) {
+// keeps tells whether a class passes, and the number that was judged.
+func (t *promise) keeps(c *alike) (value float64, ok bool) {
 	if c.Count == 0 && !t.empty {
 		return math.NaN(), true
 	}

@@ -250,7 +250,7 @@ func (r *Release) keeps() func(rows []uint32) string {
 			}
 		}
 		for i := range r.tests {
-			if v, ok := r.tests[i].Holds(&c); !ok {
+			if v, ok := r.tests[i].keeps(&c); !ok {
 				return fmt.Sprintf("%s is %.4g", r.tests[i].Spec.Model, v)
 			}
 		}

@@ -270,7 +270,7 @@ func (p *problem) best() float64 {
 				return // people of whom none is in the table: their share is below the least
 			}
 		}
-		if float64(gone) <= limit {
+		if float64(gone) <= limit && gone < len(p.rows) {
 			best = min(best, p.loses(levels, lost, classes))
 		}
 	}

@@ -103,7 +103,7 @@ func (s *space) optimise(ctx context.Context, metric *Metric, b budget, progress
 	}
 	if x.best.Levels == nil {
 		if math.IsInf(x.lower, 1) {
-			return nil, fmt.Errorf("%w: no generalisation keeps the promises with at most %d of %d rows suppressed: ask for less, or allow more suppression", ErrNoSolution, x.limit, x.rows)
+			return nil, fmt.Errorf("%w: no generalisation keeps the promises with at most %d of %d rows suppressed, and some left: ask for less, or allow more suppression", ErrNoSolution, x.limit, x.rows)
 		}
 		return nil, fmt.Errorf("%w: the search found no solution within its budget: raise steps or seconds under search", redoubt.ErrUndecided)
 	}
@@ -167,7 +167,7 @@ func (s *space) complain(g *grouping) string {
 			for k := range g.sensitive {
 				c.Sensitive = append(c.Sensitive, g.sensitive[k].of(id))
 			}
-			if v, ok := s.tests[i].Holds(&c); !ok {
+			if v, ok := s.tests[i].keeps(&c); !ok {
 				failed, rows, worst = failed+1, rows+c.Count, v
 			}
 		}

@@ -496,7 +496,7 @@ func (d *deriver) class(g *group.Group, tests []*promise) {
 			continue
 		}
 		f := &d.out.models[i]
-		v, ok := t.Holds(&c)
+		v, ok := t.keeps(&c)
 		if !math.IsNaN(v) {
 			f.least, f.most = min(f.least, v), max(f.most, v)
 		}
