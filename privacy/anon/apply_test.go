@@ -118,6 +118,31 @@ func TestReleasesVerify(t *testing.T) {
 	}
 }
 
+// Two sensitive columns, each with models of its own; the one that is forgotten is
+// named among what is not protected.
+func TestTwoSensitiveColumns(t *testing.T) {
+	text := strings.Replace(adultPolicy, "sensitive: [occupation]\nkeep: [salary-class]\ntarget: salary-class", "sensitive: [occupation, salary-class]", 1)
+	models := "models: [{model: distinct-l-diversity, l: 3, column: occupation}, {model: t-closeness, t: 0.2, column: salary-class}]\nsuppression: 0.1\n"
+	p, err := ParsePolicy([]byte(text+models), filepath.Join("testdata", "adult"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, claims := release(t, p, adultTable(t, "adult_subset.csv"), "out.csv")
+	checks, err := Verify(context.Background(), path, claims, VerifyOptions{})
+	if err != nil || len(failed(checks)) > 0 {
+		t.Errorf("%v %q", err, failed(checks))
+	}
+	p.Models = p.Models[:1]
+	_, claims = release(t, p, adultTable(t, "adult_subset.csv"), "out.csv")
+	if !slices.ContainsFunc(claims.Unprotected, func(s string) bool { return strings.Contains(s, "learning the salary-class of a person") }) {
+		t.Errorf("not protected: %q", claims.Unprotected)
+	}
+	p.Models[0].Column = ""
+	if _, err := Apply(context.Background(), p, adultTable(t, "adult_subset.csv"), nil); err == nil || !strings.Contains(err.Error(), "say which with column") {
+		t.Errorf("which column? %v", err)
+	}
+}
+
 // One altered cell is found by the digest; and where somebody has digested the
 // altered table anew, by the promise that it breaks.
 func TestVerifyFindsAlterations(t *testing.T) {

@@ -14,9 +14,6 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// maxGroupBytes bounds one column of one row group, unpacked.
-const maxGroupBytes = 1 << 30
-
 // openParquet reads a flat table. The decoder underneath panics on some malformed
 // files; that is turned into an error.
 func openParquet(f *os.File) (r *Reader, err error) {
@@ -32,7 +29,7 @@ func openParquet(f *os.File) (r *Reader, err error) {
 	if err != nil {
 		return nil, err
 	}
-	names, text, err := parquetColumns(file)
+	names, text, err := parquetColumns(file, f, st.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +65,7 @@ func checkFooter(f io.ReaderAt, size int64) error {
 }
 
 // parquetColumns are the names, and for each how its values are written.
-func parquetColumns(file *parquet.File) (names []string, text []func([]byte, parquet.Value) ([]byte, error), err error) {
+func parquetColumns(file *parquet.File, f io.ReaderAt, size int64) (names []string, text []func([]byte, parquet.Value) ([]byte, error), err error) {
 	for _, c := range file.Root().Columns() {
 		if !c.Leaf() || c.Repeated() {
 			return nil, nil, fmt.Errorf("column %q is nested: only flat tables are read", c.Name())
@@ -83,9 +80,9 @@ func parquetColumns(file *parquet.File) (names []string, text []func([]byte, par
 		if len(g.Columns) != len(names) {
 			return nil, nil, errors.New("malformed Parquet file")
 		}
-		for i, c := range g.Columns {
-			if n := c.MetaData.TotalUncompressedSize; n < 0 || n > maxGroupBytes {
-				return nil, nil, fmt.Errorf("column %q: a row group has more than %d bytes: write smaller ones", names[i], maxGroupBytes)
+		for i := range g.Columns {
+			if err := checkChunk(f, size, &g.Columns[i].MetaData); err != nil {
+				return nil, nil, fmt.Errorf("column %q: %w", names[i], err)
 			}
 		}
 	}

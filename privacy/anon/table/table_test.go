@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,4 +174,51 @@ func FuzzParquet(f *testing.F) {
 		}
 		all(file(t, "t.parquet", string(b))) // no panic
 	})
+}
+
+// Parquet files with bytes changed, taken out and doubled end in rows or an error,
+// in the memory of the file: the decoder underneath would set aside what a page
+// states. The damage is the same in every run.
+func TestDamagedParquet(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, ".parquet", []string{"a", "b"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range [][]string{{"1", "x"}, {"2", ""}} {
+		if err := w.Write(row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, path := rand.New(rand.NewPCG(1, 2)), filepath.Join(t.TempDir(), "t.parquet")
+	refused := 0
+	for range 5000 {
+		x := bytes.Clone(b.Bytes())
+		for range 1 + r.IntN(5) {
+			at := r.IntN(len(x) - 8)
+			n := r.IntN(min(16, len(x)-8-at) + 1)
+			switch r.IntN(4) {
+			case 0:
+				x = slices.Delete(x, at, at+n)
+			case 1:
+				x = slices.Insert(x, at, bytes.Clone(x[at:at+n])...)
+			case 2:
+				x[at] ^= 1 << r.IntN(8)
+			case 3:
+				x[at] = []byte{0, 0xff, 0x7f, 0x80}[r.IntN(4)]
+			}
+		}
+		if err := os.WriteFile(path, x, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := all(path); err != nil {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("no damage was noticed")
+	}
 }
