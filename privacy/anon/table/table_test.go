@@ -195,7 +195,7 @@ func TestDamagedParquet(t *testing.T) {
 	}
 	r, path := rand.New(rand.NewPCG(1, 2)), filepath.Join(t.TempDir(), "t.parquet")
 	refused := 0
-	for range 5000 {
+	for range 1500 {
 		x := bytes.Clone(b.Bytes())
 		for range 1 + r.IntN(5) {
 			at := r.IntN(len(x) - 8)
