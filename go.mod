@@ -5,17 +5,17 @@ go 1.26.0
 // The wire primitives (varints, tags) that ml/onnx decodes models with.
 require google.golang.org/protobuf v1.36.12
 
-// Configuration, feature schemas (ml/data, cmd/redoubt) and queries
-// (privacy/dp/release): strict YAML whose errors name line and column.
+// Configuration, feature schemas (ml/data, cmd/redoubt), queries
+// (privacy/dp/release) and policies (privacy/anon): strict YAML whose errors name line and column.
 require github.com/goccy/go-yaml v1.19.2
 
-// Parquet tables (ml/data, privacy/dp/release).
+// Parquet tables (ml/data, privacy/dp/release, privacy/anon).
 require github.com/parquet-go/parquet-go v0.32.0
 
 // The language of policies and its evaluation (serve/policy).
 require github.com/cedar-policy/cedar-go v1.9.0
 
-// Tests only: random cases that shrink (serve/policy, serve/limit).
+// Tests only: random cases that shrink (serve/policy, serve/limit, privacy/anon).
 require pgregory.net/rapid v1.3.0
 
 // Limits that several nodes share (serve/limit).
@@ -28,7 +28,7 @@ require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 // xz and LZMA (supply/scan): what joblib and 7z compress with.
 require github.com/ulikunitz/xz v0.5.17
 
-// Zstandard (ml/data, supply/scan): Parquet pages are measured before they are believed.
+// Zstandard (ml/data, supply/scan, privacy/anon): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
 // Tests only (cmd/redoubt): scripts that run the real binary.

@@ -92,6 +92,7 @@ var commands = []func(*app) *cobra.Command{
 	newAudit,
 	newDP,
 	newPII,
+	newAnon,
 }
 
 func newRoot() *cobra.Command {
