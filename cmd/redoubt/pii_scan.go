@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -212,7 +214,7 @@ func (s *piiScan) read(ctx context.Context, path string, out *piiOutput) error {
 	}
 	defer r.Close()
 	p := piiPrinter{piiScanFlags: s.piiScanFlags, file: path}
-	settings := document.Settings{Format: format, Scanner: s.scanner, Skipped: func(name string) { s.note(path + "!" + name + ": skipped, it is no text") }}
+	settings := document.Settings{Format: format, Name: path, Scanner: s.scanner, Skipped: func(name string) { s.note(path + "!" + name + ": skipped, it is no text") }}
 	return document.Read(ctx, r, settings, func(part document.Part) error {
 		s.found.Add(int64(len(part.Found)))
 		if err := p.part(&out.buf, part); err != nil {
@@ -262,8 +264,7 @@ func sniff(f *os.File, path, named string) (document.Format, io.Reader, error) {
 		head = head[:n]
 	} else {
 		b := bufio.NewReaderSize(f, 64<<10)
-		var err error
-		if head, err = b.Peek(1); err != nil && err != io.EOF {
+		if _, err := b.Peek(1); err != nil && err != io.EOF {
 			return document.Format{}, nil, err
 		}
 		head, _ = b.Peek(min(4096, b.Buffered())) // what is there: a log may be slow
@@ -285,14 +286,15 @@ type piiPrinter struct {
 	*piiScanFlags
 	file string
 	// Where the piece of a text begins, in code points.
-	line, col, points int
+	lines, col, points int
+	line               []byte // of JSON, worth keeping for the next one
 }
 
 func (p *piiPrinter) part(out *bytes.Buffer, part document.Part) error {
 	if part.Offset == 0 {
-		p.line, p.col, p.points = 1, 1, 0
+		p.lines, p.col, p.points = 1, 1, 0
 	}
-	line, col, points, at := p.line, p.col, p.points, 0
+	line, col, points, at := p.lines, p.col, p.points, 0
 	move := func(to int) {
 		b := part.Text[at:to]
 		at = to
@@ -316,35 +318,42 @@ func (p *piiPrinter) part(out *bytes.Buffer, part document.Part) error {
 		p.row(out, part.Name, f, l, c, text)
 	}
 	move(len(part.Text))
-	p.line, p.col, p.points = line, col, points
+	p.lines, p.col, p.points = line, col, points
 	return nil
 }
 
-// piiFinding is a line of --json.
-type piiFinding struct {
-	File       string  `json:"file"`
-	Start      int     `json:"start"`
-	End        int     `json:"end"`
-	Type       string  `json:"type"`
-	Score      float64 `json:"score"`
-	Part       string  `json:"part,omitempty"`
-	Text       string  `json:"text,omitempty"`
-	Recognizer string  `json:"recognizer,omitempty"`
-	Why        string  `json:"why,omitempty"`
+// object writes a line of --json: by hand, for dense files have millions of them.
+func (p *piiPrinter) object(out *bytes.Buffer, part string, f pii.Finding, start, end int, text []byte) error {
+	b := append(p.line[:0], `{"file":`...)
+	b = appendJSON(b, p.file)
+	b = strconv.AppendInt(append(b, `,"start":`...), int64(start), 10)
+	b = strconv.AppendInt(append(b, `,"end":`...), int64(end), 10)
+	b = appendJSON(append(b, `,"type":`...), f.Type)
+	b = strconv.AppendFloat(append(b, `,"score":`...), math.Round(f.Score*1000)/1000, 'f', -1, 64)
+	for _, field := range []struct {
+		name, value string
+		wanted      bool
+	}{{`,"part":`, part, part != ""}, {`,"text":`, string(text), p.show}, {`,"recognizer":`, f.Recognizer, p.explain}, {`,"why":`, f.Why, p.explain}} {
+		if field.wanted {
+			b = appendJSON(append(b, field.name...), field.value)
+		}
+	}
+	p.line = append(b, "}\n"...)
+	_, err := out.Write(p.line)
+	return err
 }
 
-func (p *piiPrinter) object(out *bytes.Buffer, part string, f pii.Finding, start, end int, text []byte) error {
-	o := piiFinding{File: p.file, Start: start, End: end, Type: f.Type, Score: float64(int(f.Score*1000+0.5)) / 1000, Part: part}
-	if p.show {
-		o.Text = string(text)
+// appendJSON writes a string. Most need no escape.
+func appendJSON(b []byte, s string) []byte {
+	plain := true
+	for i := range len(s) {
+		plain = plain && s[i] >= ' ' && s[i] < utf8.RuneSelf && s[i] != '"' && s[i] != '\\'
 	}
-	if p.explain {
-		o.Recognizer, o.Why = f.Recognizer, f.Why
+	if plain {
+		return append(append(append(b, '"'), s...), '"')
 	}
-	b, err := json.Marshal(o)
-	out.Write(b)
-	out.WriteByte('\n')
-	return err
+	quoted, _ := json.Marshal(s) // a string always can be
+	return append(b, quoted...)
 }
 
 func (p *piiPrinter) row(out *bytes.Buffer, part string, f pii.Finding, line, col int, text []byte) {

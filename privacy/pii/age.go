@@ -1,13 +1,14 @@
 package pii
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
 
 // age is how old people are. The finding is the number.
 var age = Recognizer{
-	Name: "age", Type: Age, Doc: "numbers up to 120 that the words beside them say are ages",
+	Name: "age", Type: Age, Doc: "numbers from 1 to 120 that the words beside them say are ages",
 	on: onNumber,
 	knows: strings.Fields("year years yr yrs old olds young of age ages y yo o yrold jährige jähriger jährigen jahre alt jung años de edad ans ai a aged alter âge is was at " +
 		"anni anos lat tengo tiene ho ha tenho tem mam ma turned turning turns m am i today yesterday on last this next in and but now when"),
@@ -16,7 +17,7 @@ var age = Recognizer{
 		if w.len() > 3 || w.kind != digit {
 			return
 		}
-		if n := number(v.text[w.start:w.end]); n > 120 || glued(v.text, int(w.end)) || v.gluedLeft(at) {
+		if n := number(v.text[w.start:w.end]); n > 120 || n == 0 || glued(v.text, int(w.end)) || v.gluedLeft(at) {
 			return
 		}
 		if score := v.aged(at); score > 0 {
@@ -40,7 +41,7 @@ func (v *view) aged(at int) float64 {
 		near && next == "años" && then == "de" && v.lower(at+3) == "edad",
 		near && next == "ans" && (last == "de" || last == "ai" || last == "a") && then != "de":
 		return 0.9
-	case last == "aged" || last == "age" || last == "alter" || last == "edad" || last == "âge",
+	case (last == "aged" || last == "age" || last == "alter" || last == "edad" || last == "âge") && v.tells(at),
 		slices.Contains([]string{"of", "is", "was"}, last) && slices.Contains([]string{"age", "ages"}, before),
 		before == "at" && last == "age":
 		return 0.85
@@ -56,10 +57,21 @@ func (v *view) aged(at int) float64 {
 
 // lower is a word in lower case if a recogniser knows it, and "" if none does.
 func (v *view) lower(at int) string {
-	if at < 0 || at >= len(v.words) {
+	if at >= len(v.words) {
 		return ""
 	}
 	return v.s.vocabulary.names[v.id(at)]
+}
+
+// tells reports whether nothing but a colon, an equals sign, quotes and spaces stands
+// between a word and the one before it, or the name of the part.
+func (v *view) tells(at int) bool {
+	from := int32(0)
+	if at > 0 {
+		from = v.words[at-1].end
+	}
+	gap := v.text[from:v.words[at].start]
+	return len(gap) <= 4 && len(bytes.Trim(gap, " \t:=\"'")) == 0
 }
 
 // closes reports whether a clause ends after a word: what follows is no noun that the

@@ -217,10 +217,16 @@ func (v *view) before(first int) []int {
 	}
 	v.left.of, v.left.words = first, v.left.words[:0]
 	start := v.words[first].start
-	for i := first - 1; i >= first-wordsBefore && i >= -len(v.name); i-- {
-		if i >= 0 && start-v.words[i].start > bytesBefore {
-			break
+	low := first - wordsBefore
+	for i := first - 1; i >= max(low, 0); i-- {
+		if start-v.words[i].start > bytesBefore {
+			return v.left.words
 		}
+		if id := v.ids[i]; id != 0 && (id != unasked || v.id(i) != 0) {
+			v.left.words = append(v.left.words, i)
+		}
+	}
+	for i := -1; i >= max(low, -len(v.name)); i-- {
 		if v.id(i) != 0 {
 			v.left.words = append(v.left.words, i)
 		}

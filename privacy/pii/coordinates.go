@@ -4,11 +4,11 @@ import "strconv"
 
 // coordinates are places on earth: ISO 6709.
 var coordinates = Recognizer{
-	Name: "coordinates", Type: "COORDINATES", Doc: "latitude and longitude in decimal degrees, with three places or more (ISO 6709)",
+	Name: "coordinates", Type: "COORDINATES", Doc: "latitude and longitude in decimal degrees, with three places or more (ISO 6709); told by context",
 	on: onNumber,
 	find: func(v *view, at int) {
 		w := v.words[at]
-		if w.len() > 2 {
+		if w.len() > 2 || int(w.end) == len(v.text) || v.text[w.end] != '.' {
 			return
 		}
 		start := int(w.start)
@@ -30,9 +30,9 @@ var coordinates = Recognizer{
 		if i == end || more < 3 || lon > 180 || lon < -180 || end < len(v.text) && (isAlnum(v.text[end]) || v.text[end] == '.' && end+1 < len(v.text) && isDigit(v.text[end+1])) {
 			return
 		}
-		score := 0.3
+		score := 0.2 // any two numbers in a table look so
 		if places >= 4 && more >= 4 {
-			score = 0.55
+			score = 0.4
 		}
 		v.found(start, end, score, "are degrees of latitude and longitude")
 	},

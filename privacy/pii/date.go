@@ -19,6 +19,9 @@ var dateTime = Recognizer{
 		if int(w.start) < v.dated {
 			return // in a date that was read already
 		}
+		if n := w.len(); w.kind&digit != 0 && (n > 4 || n == 3 && w.kind == digit) {
+			return // not a day, a month, an hour or a year
+		}
 		if w.start > 0 && (v.text[w.start-1] == '_' || v.text[w.start-1] == '@' || v.text[w.start-1] == '$') || v.gluedLeft(at) {
 			return
 		}

@@ -68,8 +68,17 @@ func domain(name []byte) bool {
 			return false
 		}
 	}
-	return !strings.Contains(" png jpg jpeg gif svg webp css js html php exe dll local localdomain internal ", " "+strings.ToLower(string(last))+" ")
+	var buf [12]byte
+	lowered := buf[:0]
+	for _, b := range last[:min(len(last), len(buf))] {
+		lowered = append(lowered, lowerByte(b))
+	}
+	return !notDomains[string(lowered)]
 }
+
+// notDomains are endings of files, and of names within a network.
+var notDomains = map[string]bool{"png": true, "jpg": true, "jpeg": true, "gif": true, "svg": true, "webp": true, "css": true, "js": true, "html": true, "php": true,
+	"exe": true, "dll": true, "local": true, "localdomain": true, "internal": true}
 
 // messageID reports whether the local part from start to at is one that programs
 // make: within angle brackets, in a header of its own or with many digits.

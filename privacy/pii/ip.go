@@ -54,6 +54,9 @@ var ipv6 = Recognizer{
 	on: onHex | onColons,
 	find: func(v *view, at int) {
 		text := v.text
+		if at < v.colons {
+			return // in what was read already
+		}
 		part := func(b byte) bool { return isHex(b) || b == ':' }
 		start := at
 		for start > 0 && at-start < 45 && part(text[start-1]) {
@@ -67,6 +70,7 @@ var ipv6 = Recognizer{
 			end--
 		}
 		v.steps += end - start
+		v.colons = end
 		if start > 0 && isAlnum(text[start-1]) || end < len(text) && isAlnum(text[end]) || !bytes.Contains(text[start:end], []byte("::")) && bytes.Count(text[start:end], []byte{':'}) < 6 {
 			return
 		}

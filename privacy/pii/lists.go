@@ -63,8 +63,8 @@ func newAllowed(l List) allowed {
 		a.texts[strings.ToLower(t)] = true
 	}
 	for _, p := range l.Patterns {
-		p = p.Copy()
-		p.Longest() // so that the longest match is the whole finding where that matches
+		p = regexp.MustCompile(p.String()) // a copy, and it was compiled before
+		p.Longest()                        // so that the longest match is the whole finding where that matches
 		a.patterns = append(a.patterns, p)
 	}
 	return a

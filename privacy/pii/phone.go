@@ -1,9 +1,13 @@
 package pii
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/nyaruka/phonenumbers"
 )
@@ -31,13 +35,56 @@ var phoneNumber = Recognizer{
 type phonePlan struct {
 	regions []string // but those of the North American plan
 	america bool
+	// known remembers, by length and the three digits behind the zero, in which region
+	// such numbers are valid: 1 for none, 2 for the first.
+	known []atomic.Int32
+	codes map[int]bool // of countries
+}
+
+// given reports whether a number without its plus begins with the code of a country;
+// in North America, also whether it has the length and an area code. Which numbers
+// behind it exist is not asked: that takes longer than reading a thousand bytes.
+func (p *phonePlan) given(d []byte) bool {
+	if len(d) < 8 {
+		return false
+	}
+	if d[0] == '1' {
+		return len(d) == 11 && areaCodes()[number(d[1:4])]
+	}
+	return p.codes[number(d[:1])] || p.codes[number(d[:2])] || p.codes[number(d[:3])]
+}
+
+// national is the region in which numbers of a length that begin so are valid, "" for
+// none. The library is asked about a number made up for each beginning, once, so that
+// texts full of numbers cannot make it work for each.
+func (p *phonePlan) national(d []byte) string {
+	known := &p.known[(len(d)-9)*1000+number(d[1:4])]
+	if n := known.Load(); n > 0 {
+		return p.name(n)
+	}
+	n := int32(1)
+	for i, r := range p.regions {
+		start := string(d[:4])
+		if n == 1 && (valid(start+"23456789"[:len(d)-4], r) || valid(start+"55512345"[:len(d)-4], r)) {
+			n = int32(i) + 2
+		}
+	}
+	known.Store(n)
+	return p.name(n)
+}
+
+func (p *phonePlan) name(n int32) string {
+	if n == 1 {
+		return ""
+	}
+	return p.regions[n-2]
 }
 
 func newPhonePlan(regions []string) (phonePlan, error) {
 	if regions == nil {
 		regions = []string{"US", "GB", "DE", "FR", "IT", "ES", "NL", "SE", "CH", "AT", "IN", "BR", "AU", "CA", "ZA"}
 	}
-	var p phonePlan
+	p := phonePlan{known: make([]atomic.Int32, 4*1000), codes: phonenumbers.GetSupportedCallingCodes()}
 	known := phonenumbers.GetSupportedRegions()
 	for _, r := range regions {
 		r = strings.ToUpper(r)
@@ -78,6 +125,14 @@ func (p *phoneRun) digits(groups int) int {
 // something longer.
 func (v *view) phoneAt(at int) (p phoneRun, ok bool) {
 	text, w := v.text, v.words[at]
+	if w.len() < 7 { // one group is not enough: another has to follow closely
+		if at+1 == len(v.words) {
+			return p, false
+		}
+		if next := v.words[at+1]; next.start-w.end > 5 || !isDigit(text[next.start]) {
+			return p, false
+		}
+	}
 	p.start = int(w.start)
 	if end := int(w.end); p.start > 0 && text[p.start-1] == '(' && end < len(text) && text[end] == ')' {
 		p.start--
@@ -171,17 +226,16 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		if n < 8 || k > 7 {
 			return 0, ""
 		}
-		number := string(plainPhone(text))
-		if zeros {
-			number = "+" + strings.TrimPrefix(number, "00")
-		}
-		if valid(number, "ZZ") {
-			return 0.9, "is a valid number of a country"
-		}
-		if zeros && k == 1 {
+		d := bytes.TrimLeft(plainPhone(text), "+0")
+		switch given := v.s.phone.given(d); {
+		case given && p.plus:
+			return 0.8, "has the code of a country"
+		case given && k > 1:
+			return 0.65, "has the code of a country"
+		case !p.plus && k == 1:
 			return 0.03, "begins as an international number"
 		}
-		return 0.5, "begins as an international number"
+		return 0.3, "begins as an international number"
 	case p.gap[1] == '/':
 		return v.localPhone(p, k, n)
 	case slices.Equal(shape, []int{3, 3, 4}) || slices.Equal(shape, []int{1, 3, 3, 4}) && text[0] == '1':
@@ -190,7 +244,7 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		if d[0] < '2' || d[3] < '2' {
 			return v.localPhone(p, k, n)
 		}
-		if v.s.phone.america && valid(string(d), "US") {
+		if v.s.phone.america && areaCodes()[number(d[:3])] {
 			if !p.paren && p.gap[k-1] == ' ' {
 				return 0.5, "is a valid number of North America"
 			}
@@ -198,12 +252,9 @@ func (v *view) judgePhone(p *phoneRun, k, n int) (float64, string) {
 		}
 		return 0.25, "has the form of a number of North America"
 	case text[0] == '0' || text[0] == '(' && text[1] == '0':
-		if k >= 2 && n >= 9 && n <= 12 && !dateLike(p, k) && !p.mixed(k) {
-			d := string(plainPhone(text))
-			for _, r := range v.s.phone.regions {
-				if valid(d, r) {
-					return 0.55, "is a valid number in " + r
-				}
+		if k >= 2 && n >= 9 && n <= 12 && !(k == 2 && p.gap[1] == '.') && !dateLike(p, k) && !p.mixed(k) {
+			if r := v.s.phone.national(plainPhone(text)); r != "" {
+				return 0.55, "is a valid number in " + r
 			}
 		}
 	}
@@ -215,8 +266,14 @@ func (v *view) localPhone(p *phoneRun, k, n int) (float64, string) {
 	if p.start > 1 && v.text[p.start-1] == '-' && isLetter(v.text[p.start-2]) {
 		return 0, "" // the end of a name such as iso-8859-15
 	}
+	if k == 2 && p.gap[1] == '.' || k == 1 && bytes.HasSuffix(v.text[:p.end[0]], []byte("000")) {
+		return 0, "" // a number with a point in it, or a round one
+	}
 	if n < 7 || n > 13 || k > 6 || dateLike(p, k) || p.mixed(k) || k == 1 && (n < 7 || n > 12) || same(plainPhone(v.text[p.start:p.end[k-1]])) {
 		return 0, ""
+	}
+	if end := p.end[k-1]; k > 2 && p.gap[1] == '/' || k == 4 && end+1 < len(v.text) && v.text[end] == '-' && p.gap[1] == '-' && p.length[0] <= 3 && isLetter(v.text[end+1]) {
+		return 0, "" // models of a thing, and an IP address within the name of a host
 	}
 	for i, l := range p.length[:k] {
 		if l < 2 && i > 0 || l > 8 && k > 1 || l > 4 && k == 2 && p.length[0] > 4 {
@@ -264,6 +321,16 @@ func plainPhone(text []byte) []byte {
 	}
 	return out
 }
+
+// areaCodes are those of North America that are given out: asked once, for they decide
+// whether a number of ten digits is valid, and the library takes as long for one number
+// as the rest does for a thousand bytes.
+var areaCodes = sync.OnceValue(func() (given [1000]bool) {
+	for area := 200; area < 1000; area++ {
+		given[area] = valid(strconv.Itoa(area)+"2345678", "US")
+	}
+	return
+})
 
 // valid asks the library, which is slow: everything cheap has been asked before.
 func valid(number, region string) bool {

@@ -242,8 +242,8 @@ type view struct {
 	cur         int  // the recogniser whose find is running
 	left, right side // of the place that was asked about last
 	near        int  // the word that was at hand last
-	// Where the last date, key and address ended: what is within is not read again.
-	dated, keyed, linked int
+	// Where the last date, key, address and run with colons ended: what is within is not read again.
+	dated, keyed, linked, colons int
 	// steps counts the bytes that were looked at more than once: tests hold it
 	// against the length.
 	steps int
@@ -261,7 +261,7 @@ type candidate struct {
 // look asks every recogniser at its places.
 func (v *view) look() {
 	v.cands, v.near, v.left.of, v.right.of = v.cands[:0], 0, -1, -1
-	v.dated, v.keyed, v.linked = 0, 0, 0
+	v.dated, v.keyed, v.linked, v.colons = 0, 0, 0, 0
 	v.split()
 	v.ids = slices.Grow(v.ids[:0], len(v.words))[:len(v.words)]
 	for i := range v.ids {
@@ -272,7 +272,7 @@ func (v *view) look() {
 		v.near = i
 		v.word(i)
 	}
-	v.near, v.linked = min(first, len(v.words)-1), 0
+	v.near, v.linked, v.colons = min(first, len(v.words)-1), 0, 0
 	for _, m := range v.marks {
 		if int(m) >= v.from {
 			v.mark(int(m))

@@ -219,7 +219,7 @@ var password = Recognizer{
 		}
 		start, end, quoted, sign := v.assigned(int(w.end))
 		value := v.text[start:end]
-		if len(value) < 4 || len(value) > 128 || placeholder(value) {
+		if len(value) < 4 || len(value) > 128 || placeholder(value) || !quoted && program(value) {
 			return
 		}
 		mixed := kinds(value)
@@ -268,7 +268,7 @@ var secretValue = Recognizer{
 		if name == "key" && !slices.Contains(keyNames, v.lower(at-1)) {
 			return
 		}
-		start, end, _, sign := v.assigned(int(w.end))
+		start, end, quoted, sign := v.assigned(int(w.end))
 		if name == "bearer" && sign == 0 {
 			start = int(w.end) + 1
 			end = v.valueEnd(start, 0)
@@ -277,7 +277,7 @@ var secretValue = Recognizer{
 		}
 		start, end = min(start, len(v.text)), min(end, len(v.text))
 		value := v.text[start:max(start, end)]
-		if len(value) < 16 || len(value) > 512 || placeholder(value) || kinds(value) < 2 || indexAny(value, "0123456789") < 0 {
+		if len(value) < 16 || len(value) > 512 || placeholder(value) || !quoted && indexAny(value, "()[]{}") >= 0 || kinds(value) < 2 || indexAny(value, "0123456789") < 0 {
 			return
 		}
 		if bits := entropy(value); bits >= 3 {
@@ -347,6 +347,22 @@ func kinds(value []byte) int {
 		}
 	}
 	return letters + numbers + others
+}
+
+// program reports whether a value is an expression of a programming language.
+func program(value []byte) bool {
+	dots := 0
+	for _, b := range value {
+		switch {
+		case strings.IndexByte("()[]{}", b) >= 0:
+			return true
+		case b == '.':
+			dots++
+		case !isLetter(b) && b != '_':
+			return false
+		}
+	}
+	return dots > 0
 }
 
 // placeholder reports whether a value stands for one that is elsewhere.

@@ -18,7 +18,7 @@ var examples = map[string][]string{
 	"domain":      {"visit example.com", "site: sub.example.de/x"},
 	"phone":       {"+44 20 7946 0958", "call 020 7946 0958", "+1 (202) 456-1111", "+49 (0)30 12345678", "phone: 555-0142", "tel +33\u00a01\u00a042\u00a068\u00a053\u00a000", "电话13912345678"},
 	"date-time":   {"1978-04-13", "13 April 1978", "April 13th, 1978", "born 13.4.1978", "13 de abril de 1978", "Saturday", "in 1978", "12:20 pm", "2018-01-14 03:07:43"},
-	"age":         {"a 79 year old woman", "aged 61", "38-year-old", "ist 42 Jahre alt", "tengo 30 años"},
+	"age":         {"age: 41", "a 79 year old woman", "aged 61", "38-year-old", "ist 42 Jahre alt", "tengo 30 años"},
 	"zip-code":    {"zip code 94105", "PLZ 10115", "postcode: B0J 2H0", "CEP 90010-170"},
 	"coordinates": {"48.85837, 2.29448", "lat/lon -33.857, 151.215"},
 	"private-key": {"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIA\n-----END EC PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC"},
@@ -218,7 +218,7 @@ func TestPartsOfSomethingElse(t *testing.T) {
 		"Message-ID: <20020911.163532.4111111111111111@mail.example.com>", "In-Reply-To:\n <abc.def@example.com>", "version 1.2.3.4", "kernel-2.4.18-14",
 		"550e8400-e29b-41d4-a716-446655440000", "charset=iso-8859-15", "12,345,678.90 USD", "0x7fff5694dc58", "sha1 356a192b7913b04c54574d18c28d46e6395428ab",
 		"4111111111111112", "GB82WEST12345698765433", "1.2.3.4.5.6", "icon@2x.png", "std::vector<int>", "10:20:30", "page 1978 of the book", "public 123456789",
-		"Wed, 11 Sep 2002 19:42:12 +0100 (IST)", "password: <your password>", "token = os.environ['X']",
+		"| AGE | 37 |", "sum 0.44637457", "token := m.keys[0].sign(b2c3", "0.4914,0.4822", "arXiv call 1902.06705", "password: p.password", "password := map[string]bool{", "Wed, 11 Sep 2002 19:42:12 +0100 (IST)", "password: <your password>", "token = os.environ['X']",
 	} {
 		if found := scanNamed(t, s, "", text); len(found) > 0 {
 			t.Errorf("%q: found %+v", text, found)

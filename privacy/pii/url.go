@@ -61,14 +61,14 @@ var bareDomain = Recognizer{
 	find: func(v *view, at int) {
 		w := v.words[at]
 		start := int(w.start)
-		if start == 0 || v.text[start-1] != '.' {
+		if start < 2 || v.text[start-1] != '.' {
 			return
 		}
 		for start > 0 && int(w.start)-start < 255 && domainBytes[v.text[start-1]] {
 			start--
 		}
 		v.steps += int(w.start) - start
-		if start < v.linked || start > 0 && strings.IndexByte("@/_", v.text[start-1]) >= 0 || !domain(v.text[start:w.end]) {
+		if start < v.linked || start > 0 && strings.IndexByte("@/_", v.text[start-1]) >= 0 || !isAlnum(v.text[start]) && v.text[start] < 0x80 || v.text[w.start-2] == '.' {
 			return
 		}
 		end := int(w.end)

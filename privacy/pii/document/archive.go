@@ -29,9 +29,9 @@ func readGzip(j *job, r io.Reader) error {
 	if err != nil {
 		return fmt.Errorf("%sread gzip: %w", j.prefix, err)
 	}
-	name := z.Name
+	name, told := z.Name, z.Name
 	if name == "" {
-		name = "content"
+		name, told = "content", strings.TrimSuffix(j.name, ".gz")
 	}
 	next, err := j.inside(name)
 	if err != nil {
@@ -39,7 +39,7 @@ func readGzip(j *job, r io.Reader) error {
 	}
 	inner := &expansion{r: z, in: in, job: j}
 	b := bufio.NewReader(inner)
-	f, ok, err := j.detect(name, b)
+	f, ok, err := j.detect(told, b)
 	if err != nil {
 		return fmt.Errorf("%sread gzip: %w", j.prefix, err)
 	}
@@ -111,6 +111,7 @@ func (j *job) nested(name string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	in.name = name
 	b := bufio.NewReader(r)
 	f, ok, err := j.detect(name, b)
 	if err != nil {
@@ -129,7 +130,7 @@ func (j *job) detect(name string, b *bufio.Reader) (f Format, ok bool, err error
 	if err != nil && err != io.EOF {
 		return Format{}, false, err
 	}
-	f = among(j.formats, strings.TrimSuffix(strings.ToLower(name), ".gz"), head)
+	f = among(j.formats, name, head)
 	return f, f.Name != Text.Name || IsText(head), nil
 }
 

@@ -78,6 +78,8 @@ type Scanner interface {
 // Settings say how a document is read. Its zero value reads plain text.
 type Settings struct {
 	Format Format
+	// Name is that of the file, by which the format of what is compressed in it is told.
+	Name string
 	// Scanner, if set, looks through every part. Without it parts come with no
 	// findings, and plain text is cut at ends of lines.
 	Scanner Scanner
@@ -193,6 +195,7 @@ type job struct {
 	scanner Scanner
 	limits  Limits
 	each    func(Part) ([]byte, error)
+	name    string
 	skipped func(name string)
 	// formats are Formats: those among them that hold others cannot name the list.
 	formats []Format
@@ -207,7 +210,7 @@ type job struct {
 }
 
 func newJob(ctx context.Context, s Settings, each func(Part) ([]byte, error)) *job {
-	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, skipped: s.Skipped, formats: Formats, unpacked: new(int64)}
+	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, name: s.Name, skipped: s.Skipped, formats: Formats, unpacked: new(int64)}
 }
 
 func (j *job) run(f Format, r io.Reader) error {

@@ -41,7 +41,7 @@ func readParquet(j *job, r io.Reader) (err error) {
 		t.leaves(c, nil)
 	}
 	if j.w != nil {
-		t.out = parquet.NewWriter(j.w, f.Schema(), parquet.Compression(&parquet.Zstd))
+		t.out = parquet.NewGenericWriter[any](j.w, f.Schema(), parquet.Compression(&parquet.Zstd))
 	}
 	for _, g := range f.RowGroups() {
 		if err := t.group(g); err != nil {
@@ -93,7 +93,7 @@ type table struct {
 	*job
 	columns []string // leaves, by their number
 	subject int      // the number of the leaf that names people, from 1
-	out     *parquet.Writer
+	out     *parquet.GenericWriter[any]
 	row     int64
 }
 
