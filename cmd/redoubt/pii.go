@@ -52,7 +52,7 @@ func piiTagger() pii.Tagger { return nil }
 type piiFlags struct {
 	types, exclude, thresholds, regions []string
 	recognizers, allow, deny            string
-	noNames                             bool
+	noNames, lines                      bool
 }
 
 func (f *piiFlags) add(cmd *cobra.Command) {
@@ -64,6 +64,7 @@ func (f *piiFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.recognizers, "recognizers", "", "YAML file of recognisers of your own, besides the others")
 	flags.StringVar(&f.allow, "allow", "", "YAML file of texts and patterns that are never found")
 	flags.StringVar(&f.deny, "deny", "", "YAML file of texts and patterns that are always found")
+	flags.BoolVar(&f.lines, "lines", false, "look at text line by line, each when it is there, as for a log that is watched")
 	flags.BoolVar(&f.noNames, "no-names", false, "only what has a form of its own: no names, places or organisations; faster")
 }
 

@@ -60,7 +60,7 @@ policy and key. Nothing is written over the input, and a file is there whole or 
 at all. See docs/pii-masking.md.`,
 		Example: `  redoubt pii mask export.csv --policy mask.yaml --key file:mask.key -o export.masked.csv
   redoubt pii mask mails/ -o masked/
-  tail -f app.log | redoubt pii mask - --quiet`,
+  tail -f app.log | redoubt pii mask - --lines --quiet`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			settings, err := p.settings()
 			if err != nil {
@@ -71,7 +71,7 @@ at all. See docs/pii-masking.md.`,
 				return err
 			}
 			return f.with(cmd.Context(), func(e *mask.Engine, policy *mask.Policy) error {
-				m := &masking{maskFlags: &f, engine: e, policy: policy, scanner: scanner, quiet: a.quiet, counts: map[string]int{}}
+				m := &masking{maskFlags: &f, engine: e, policy: policy, scanner: scanner, lines: p.lines, quiet: a.quiet, counts: map[string]int{}}
 				err := m.all(cmd.Context(), args[0])
 				if err == nil {
 					m.tell()
@@ -208,6 +208,7 @@ type masking struct {
 	scanner document.Scanner
 	restore bool
 	quiet   bool
+	lines   bool
 	mu      sync.Mutex
 	counts  map[string]int // of values, by type or by what became of them
 }
@@ -310,7 +311,7 @@ func (m *masking) file(ctx context.Context, f *os.File, path, target string) err
 		return err
 	}
 	counts := map[string]int{}
-	s := document.Settings{Format: format, Scanner: m.scanner, Subject: m.policy.Subject}
+	s := document.Settings{Format: format, Scanner: m.scanner, Subject: m.policy.Subject, Lines: m.lines}
 	if err := m.fill(ctx, f, s); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -214,7 +214,7 @@ func (s *piiScan) read(ctx context.Context, path string, out *piiOutput) error {
 	}
 	defer r.Close()
 	p := piiPrinter{piiScanFlags: s.piiScanFlags, file: path}
-	settings := document.Settings{Format: format, Name: path, Scanner: s.scanner, Skipped: func(name string) { s.note(path + "!" + name + ": skipped, it is no text") }}
+	settings := document.Settings{Format: format, Name: path, Scanner: s.scanner, Lines: s.lines, Skipped: func(name string) { s.note(path + "!" + name + ": skipped, it is no text") }}
 	return document.Read(ctx, r, settings, func(part document.Part) error {
 		s.found.Add(int64(len(part.Found)))
 		if err := p.part(&out.buf, part); err != nil {

@@ -28,6 +28,7 @@
 package document
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -83,6 +84,10 @@ type Settings struct {
 	// Scanner, if set, looks through every part. Without it parts come with no
 	// findings, and plain text is cut at ends of lines.
 	Scanner Scanner
+	// Lines has plain text looked at line by line, each as soon as it is there, as a
+	// log that is being watched wants it. What goes on over the end of a line is then
+	// not found, nor what the line before says of it.
+	Lines bool
 	// Subject is the column that names the person whose row it is: of CSV and
 	// Parquet. Every part of the row comes with it.
 	Subject string
@@ -201,6 +206,7 @@ type job struct {
 	formats []Format
 	// subjectColumn is Settings.Subject.
 	subjectColumn string
+	byLine        bool      // Settings.Lines
 	w             io.Writer // nil when the document is only read
 	// prefix begins the name of every part: "member.csv!".
 	prefix string
@@ -210,7 +216,7 @@ type job struct {
 }
 
 func newJob(ctx context.Context, s Settings, each func(Part) ([]byte, error)) *job {
-	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, name: s.Name, skipped: s.Skipped, formats: Formats, unpacked: new(int64)}
+	return &job{ctx: ctx, scanner: s.Scanner, limits: s.Limits.filled(), each: each, subjectColumn: s.Subject, byLine: s.Lines, name: s.Name, skipped: s.Skipped, formats: Formats, unpacked: new(int64)}
 }
 
 func (j *job) run(f Format, r io.Reader) error {
@@ -261,10 +267,39 @@ func (j *job) stream(name string, r io.Reader) error {
 		offset += int64(len(text))
 		return err
 	}
-	if j.scanner != nil {
-		return j.scanner.Pieces(j.ctx, r, do)
+	switch {
+	case j.scanner == nil:
+		return lines(r, do)
+	case j.byLine:
+		return j.eachLine(r, do)
 	}
-	return lines(r, do)
+	return j.scanner.Pieces(j.ctx, r, do)
+}
+
+// longestLine is where a line is cut, finding or not.
+const longestLine = 64 << 10
+
+// eachLine looks at a line when its end is there.
+func (j *job) eachLine(r io.Reader, do func([]byte, []pii.Finding) error) error {
+	b := bufio.NewReaderSize(r, longestLine)
+	for {
+		line, err := b.ReadSlice('\n')
+		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
+			return err
+		}
+		if len(line) > 0 {
+			found, failed := j.scanner.ScanNamed(j.ctx, "", line)
+			if failed != nil {
+				return failed
+			}
+			if failed := do(line, found); failed != nil {
+				return failed
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
 }
 
 // lines cuts a text into pieces that end with a line where they can.
