@@ -364,6 +364,9 @@ func (v *view) wordAt(i int) int {
 	return k
 }
 
+// closest is how many words before a finding say the most about it: "passport no".
+const closest = 2
+
 // add judges a match, which begins in the word at, by the words around it.
 func (v *view) add(rec, start, end, at int, score float64, why string) {
 	last := at
@@ -373,7 +376,11 @@ func (v *view) add(rec, start, end, at int, score float64, why string) {
 	v.steps += end - start
 	alone, context := score, ""
 	if i, ok := v.hint(&v.s.context[rec], at, last); ok {
-		score += 0.8 * (1 - score)
+		doubt := 0.2
+		if i >= 0 && i < at && at-i <= closest {
+			doubt = 0.15 // nearer words win over those that are further away
+		}
+		score += (1 - doubt) * (1 - score)
 		if context = "the name of the part"; i >= 0 && v.s.settings.Explain {
 			context = string(v.text[v.words[i].start:v.words[i].end])
 		}
