@@ -35,7 +35,7 @@ soak: runtime ## the gateway under load for half an hour, with its memory every 
 e2e: ## the pages in a real Chromium, with its virtual authenticator
 	go test -count=1 ./serve/identity/web -run TestBrowser -e2e
 fuzz: ## each decoder for 20 s
-	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/scan supply/sign supply/bom watch/audit privacy/dp privacy/dp/release privacy/pii privacy/pii/document; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
+	for p in ml/onnx ml/data ml/remote ml/vnnlib serve/oip serve/identity serve/gateway serve/control serve/seal supply/scan supply/sign supply/bom watch/audit privacy/dp privacy/dp/release privacy/pii privacy/pii/document privacy/pii/names privacy/pii/names/internal/subword; do for f in $$(go test -list ^Fuzz ./$$p | grep ^Fuzz); do \
 	go test -run '^$$' -fuzz "^$$f\$$" -fuzztime 20s -fuzzminimizetime 10x ./$$p || exit 1; done; done
 proto: ## what is generated from the gRPC protocol (protoc from PATH)
 	d=$$(mktemp -d) && GOBIN=$$d go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12 && \
@@ -47,4 +47,4 @@ golden: ## rewrite golden files
 	go test ./assess -run Probes -update
 	go test ./attack/evasion -run TestPage -update
 	go test ./supply/scan -run Scorecard -update
-	go test ./privacy/pii -run Scorecard -update
+	go test ./privacy/pii ./privacy/pii/names -run Scorecard -update

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-ml/redoubt/privacy/pii"
+	"github.com/redoubt-ml/redoubt/privacy/pii/names"
 )
 
 func newPII(a *app) *cobra.Command {
@@ -46,7 +47,7 @@ var piiCommands = []func(*app) *cobra.Command{
 }
 
 // piiTagger finds the names that scanning looks for unless told not to.
-func piiTagger() pii.Tagger { return nil }
+func piiTagger() pii.Tagger { return names.Default() }
 
 // piiFlags say what personal data is looked for.
 type piiFlags struct {

@@ -23,6 +23,7 @@ import (
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/privacy/pii"
 	"github.com/redoubt-ml/redoubt/privacy/pii/document"
+	"github.com/redoubt-ml/redoubt/privacy/pii/names"
 )
 
 // piiScanFlags say what is read and how findings are printed.
@@ -76,6 +77,11 @@ func (f *piiScanFlags) run(ctx context.Context, a *app, paths []string) error {
 	if f.list {
 		for _, r := range settings.Recognizers {
 			fmt.Printf("%-28s %-24s %s\n", r.Type, r.Name, r.Doc)
+		}
+		if settings.Tagger != nil {
+			for _, typ := range names.Types() {
+				fmt.Printf("%-28s %-24s %s\n", typ, names.Recognizer, "in running text, by weights that were learnt; docs/pii-names.md")
+			}
 		}
 		return nil
 	}
