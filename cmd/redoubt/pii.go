@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/privacy/pii"
 	"github.com/redoubt-ml/redoubt/privacy/pii/names"
 )
@@ -46,13 +47,39 @@ var piiCommands = []func(*app) *cobra.Command{
 	newPIIVault,
 }
 
-// piiTagger finds the names that scanning looks for unless told not to.
-func piiTagger() pii.Tagger { return names.Default() }
+// tagger finds the names that scanning looks for unless told not to; library is
+// where ONNX Runtime is, if it is asked for.
+func (f *piiFlags) tagger(library string) (pii.Tagger, error) {
+	switch {
+	case f.noNames && f.namesModel != "":
+		return nil, errors.New("--no-names and --names-model stand beside one another: give one of them")
+	case f.noNames:
+		return nil, nil
+	case f.namesModel == "":
+		return names.Default(), nil
+	}
+	x := &names.ONNX{Dir: f.namesModel, Threads: 1}
+	if f.namesLabels != "" {
+		var err error
+		if x.Labels, err = names.ReadLabels(f.namesLabels); err != nil {
+			return nil, fmt.Errorf("--names-labels: %w", err)
+		}
+	}
+	rt, err := ort.Open(library)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.Open(rt); err != nil {
+		return nil, fmt.Errorf("--names-model %s: %w", f.namesModel, err)
+	}
+	return x, nil
+}
 
 // piiFlags say what personal data is looked for.
 type piiFlags struct {
 	types, exclude, thresholds, regions []string
 	recognizers, allow, deny            string
+	namesModel, namesLabels             string
 	noNames, lines                      bool
 }
 
@@ -66,14 +93,20 @@ func (f *piiFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.allow, "allow", "", "YAML file of texts and patterns that are never found")
 	flags.StringVar(&f.deny, "deny", "", "YAML file of texts and patterns that are always found")
 	flags.BoolVar(&f.lines, "lines", false, "look at text line by line, each when it is there, as for a log that is watched")
+	flags.StringVar(&f.namesModel, "names-model", "", "folder of a token classifier in ONNX, as Hugging Face's Optimum exports it, that finds names in the place of our own")
+	flags.StringVar(&f.namesLabels, "names-labels", "", "YAML file that says which types its labels are")
 	flags.BoolVar(&f.noNames, "no-names", false, "only what has a form of its own: no names, places or organisations; faster")
 }
 
 // settings reads the files that flags name, and checks the types.
-func (f *piiFlags) settings() (pii.Settings, error) {
+func (f *piiFlags) settings(library string) (pii.Settings, error) {
 	s := pii.Settings{Types: f.types, Exclude: f.exclude, Regions: f.regions, Recognizers: pii.All, Thresholds: map[string]float64{}}
-	if !f.noNames {
-		s.Tagger = piiTagger()
+	tagger, err := f.tagger(library)
+	if err != nil {
+		return s, err
+	}
+	if tagger != nil {
+		s.Tagger = tagger
 	}
 	if f.recognizers != "" {
 		text, err := os.ReadFile(f.recognizers)

@@ -22,7 +22,7 @@ type personalData struct {
 
 func newPersonalData(p serve.Personal) (gateway.PersonalData, error) {
 	f := piiFlags{types: p.Types, exclude: p.Exclude, noNames: p.Names != nil && !*p.Names}
-	settings, err := f.settings()
+	settings, err := f.settings("")
 	if err != nil {
 		return nil, err
 	}
