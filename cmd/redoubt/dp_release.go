@@ -79,6 +79,7 @@ func (f *releaseFlags) run(ctx context.Context, a *app, path string) error {
 	if f.memory < 16 || f.memory > 1<<24 {
 		return fmt.Errorf("--memory %d: must be between 16 and 2^24 megabytes", f.memory)
 	}
+	calmCollector() // what it reads is garbage soon, and what it keeps is bounded
 	if f.partial != "" {
 		return f.addUp(ctx, a, q)
 	}

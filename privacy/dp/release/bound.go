@@ -478,15 +478,7 @@ func (b *bounder) person(x index, head int32) {
 		g := k.group[i]
 		b.mine = append(b.mine, record{at - 1, g, mix(seed ^ b.ranks[g]), mix(seed + uint64(len(b.mine))*0x9e3779b97f4a7c15)})
 	}
-	slices.SortFunc(b.mine, func(p, q record) int {
-		switch {
-		case p.byGroup != q.byGroup:
-			return order(p.byGroup, q.byGroup)
-		case p.group != q.group:
-			return order(uint64(p.group), uint64(q.group))
-		}
-		return order(p.byRow, q.byRow)
-	})
+	inOrder(b.mine)
 	groups, rows := int64(0), int64(0)
 	for i, r := range b.mine {
 		first := i == 0 || r.group != b.mine[i-1].group
@@ -500,6 +492,36 @@ func (b *bounder) person(x index, head int32) {
 			b.row(x, r.at, first)
 		}
 	}
+}
+
+// few is up to how many rows insertion is the faster way to sort. Most people have
+// no more.
+const few = 16
+
+// inOrder sorts a person's rows by their ranks.
+func inOrder(rows []record) {
+	if len(rows) > few {
+		slices.SortFunc(rows, func(p, q record) int { return p.compare(&q) })
+		return
+	}
+	for i := 1; i < len(rows); i++ {
+		r := rows[i]
+		j := i
+		for ; j > 0 && r.compare(&rows[j-1]) < 0; j-- {
+			rows[j] = rows[j-1]
+		}
+		rows[j] = r
+	}
+}
+
+func (p *record) compare(q *record) int {
+	if p.byGroup != q.byGroup {
+		return order(p.byGroup, q.byGroup)
+	}
+	if p.group != q.group {
+		return order(uint64(p.group), uint64(q.group))
+	}
+	return order(p.byRow, q.byRow)
 }
 
 func order(a, b uint64) int {
