@@ -62,6 +62,7 @@ at all. See docs/pii-masking.md.`,
   redoubt pii mask mails/ -o masked/
   tail -f app.log | redoubt pii mask - --lines --quiet`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			calmCollector() // what is read is garbage soon
 			settings, err := p.settings(a.ort)
 			if err != nil {
 				return err

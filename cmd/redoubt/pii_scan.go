@@ -70,6 +70,7 @@ when some of several files could not be.`,
 }
 
 func (f *piiScanFlags) run(ctx context.Context, a *app, paths []string) error {
+	calmCollector() // what is read is garbage soon
 	settings, err := f.settings(a.ort)
 	if err != nil {
 		return err

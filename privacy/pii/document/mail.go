@@ -157,9 +157,10 @@ func unfolded(text []byte) (field string, rest []byte) {
 			break
 		}
 	}
-	f := strings.NewReplacer("\r", "", "\n", " ").Replace(string(text[:end]))
-	return strings.TrimRight(f, " "), text[end:]
+	return strings.TrimRight(onOneLine.Replace(string(text[:end])), " "), text[end:]
 }
+
+var onOneLine = strings.NewReplacer("\r", "", "\n", " ")
 
 // words decodes the encoded words of RFC 2047. What is none stays as it is.
 func words(s string) string {
