@@ -109,7 +109,7 @@ var locales = sync.OnceValue(func() map[string]*locale {
 	}
 })
 
-func localeNames() []string { return slices.Sorted(maps.Keys(locales())) }
+var localeNames = sync.OnceValue(func() []string { return slices.Sorted(maps.Keys(locales())) })
 
 // localeOf guesses the language of a name by its letters and by the lists; else it
 // is the rule's.
