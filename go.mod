@@ -28,7 +28,7 @@ require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 // xz and LZMA (supply/scan): what joblib and 7z compress with.
 require github.com/ulikunitz/xz v0.5.17
 
-// Zstandard (ml/data, supply/scan, privacy/anon): Parquet pages are measured before they are believed.
+// Zstandard (internal/parquetcheck, supply/scan): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
 // Tests only (cmd/redoubt): scripts that run the real binary.

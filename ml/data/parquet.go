@@ -9,6 +9,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	thriftformat "github.com/parquet-go/parquet-go/format"
+
+	"github.com/redoubt-ml/redoubt/internal/parquetcheck"
 )
 
 func openParquet(src *source, paths []string, opt Options) (*Set, error) {
@@ -31,7 +33,7 @@ func decodeParquet(b []byte, schema *Schema, opt Options) (set *Set, err error) 
 			set, err = nil, fmt.Errorf("malformed Parquet file: %v", p)
 		}
 	}()
-	if err := checkFooter(b); err != nil {
+	if err := parquetcheck.Footer(bytes.NewReader(b), int64(len(b))); err != nil {
 		return nil, err
 	}
 	f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)), &parquet.FileConfig{

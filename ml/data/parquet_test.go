@@ -2,61 +2,14 @@ package data
 
 import (
 	"bytes"
-	"compress/gzip"
-	"encoding/binary"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
-	thriftformat "github.com/parquet-go/parquet-go/format"
 )
-
-// A page that states 100 bytes and unpacks to ten million is refused after
-// little more than 100.
-func TestPageBomb(t *testing.T) {
-	zeros := make([]byte, 10_000_000)
-	var z, g bytes.Buffer
-	enc, err := zstd.NewWriter(&z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	zip := gzip.NewWriter(&g)
-	for _, w := range []interface {
-		Write([]byte) (int, error)
-		Close() error
-	}{enc, zip} {
-		if _, err := w.Write(zeros); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range []struct {
-		codec thriftformat.CompressionCodec
-		page  []byte
-	}{
-		{thriftformat.Zstd, z.Bytes()},
-		{thriftformat.Gzip, g.Bytes()},
-		{thriftformat.Snappy, binary.AppendUvarint(nil, uint64(len(zeros)))},
-	} {
-		h := &thriftformat.PageHeader{UncompressedPageSize: 100, CompressedPageSize: int32(len(c.page))}
-		if err := checkPage(c.page, h, c.codec); err == nil || !strings.Contains(err.Error(), "another size than the 100 bytes") {
-			t.Errorf("%v: %v", c.codec, err)
-		}
-		h.UncompressedPageSize = int32(len(zeros))
-		if err := checkPage(c.page, h, c.codec); err != nil {
-			t.Errorf("%v, with its true size: %v", c.codec, err)
-		}
-	}
-	if err := checkPage(z.Bytes(), &thriftformat.PageHeader{UncompressedPageSize: 1}, thriftformat.Brotli); err == nil || !strings.Contains(err.Error(), "not supported") {
-		t.Errorf("Brotli: %v", err)
-	}
-}
 
 // Ours and the library's reader have to agree on a table of every number type
 // and of several row groups and pages.

@@ -1,10 +1,10 @@
 package table
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -12,6 +12,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/redoubt-ml/redoubt/internal/parquetcheck"
 )
 
 // openParquet reads a flat table. The decoder underneath panics on some malformed
@@ -22,7 +24,7 @@ func openParquet(f *os.File) (r *Reader, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkFooter(f, st.Size()); err != nil {
+	if err := parquetcheck.Footer(f, st.Size()); err != nil {
 		return nil, err
 	}
 	file, err := parquet.OpenFile(f, st.Size(), &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 1 << 18})
@@ -45,25 +47,6 @@ func malformed(err *error) {
 	}
 }
 
-// checkFooter holds the footer's stated length against the file: the decoder sets
-// memory aside for it unseen.
-func checkFooter(f io.ReaderAt, size int64) error {
-	var tail [8]byte
-	if size < 12 {
-		return errors.New("not a Parquet file: it is too short")
-	}
-	if _, err := f.ReadAt(tail[:], size-8); err != nil {
-		return err
-	}
-	if string(tail[4:]) != "PAR1" {
-		return errors.New("not a Parquet file: it does not end in PAR1")
-	}
-	if n := int64(binary.LittleEndian.Uint32(tail[:])); n > size-12 {
-		return errors.New("not a Parquet file: its footer claims more than the file has")
-	}
-	return nil
-}
-
 // parquetColumns are the names, and for each how its values are written.
 func parquetColumns(file *parquet.File, f io.ReaderAt, size int64) (names []string, text []func([]byte, parquet.Value) ([]byte, error), err error) {
 	for _, c := range file.Root().Columns() {
@@ -81,7 +64,7 @@ func parquetColumns(file *parquet.File, f io.ReaderAt, size int64) (names []stri
 			return nil, nil, errors.New("malformed Parquet file")
 		}
 		for i := range g.Columns {
-			if err := checkChunk(f, size, &g.Columns[i].MetaData); err != nil {
+			if _, err := parquetcheck.Chunk(f, size, &g.Columns[i].MetaData, math.MaxInt64); err != nil {
 				return nil, nil, fmt.Errorf("column %q: %w", names[i], err)
 			}
 		}

@@ -2,7 +2,6 @@ package release
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/encoding"
 	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/redoubt-ml/redoubt/internal/parquetcheck"
 )
 
 // maxGroupBytes bounds one column of one row group, unpacked: that is what is
@@ -34,7 +35,7 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkFooter(f, st.Size()); err != nil {
+	if err := parquetcheck.Footer(f, st.Size()); err != nil {
 		return err
 	}
 	file, err := parquet.OpenFile(f, st.Size(), &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 1 << 20})
@@ -67,25 +68,6 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 	}
 	wg.Wait()
 	return errors.Join(append(errs, ctx.Err())...)
-}
-
-// checkFooter holds the footer's stated length against the file: the decoder sets
-// memory aside for it unseen.
-func checkFooter(f io.ReaderAt, size int64) error {
-	var tail [8]byte
-	if size < 12 {
-		return errors.New("not a Parquet file: it is too short")
-	}
-	if _, err := f.ReadAt(tail[:], size-8); err != nil {
-		return err
-	}
-	if string(tail[4:]) != "PAR1" {
-		return errors.New("not a Parquet file: it does not end in PAR1")
-	}
-	if n := int64(binary.LittleEndian.Uint32(tail[:])); n > size-12 {
-		return errors.New("not a Parquet file: its footer claims more than the file has")
-	}
-	return nil
 }
 
 // parquetColumns is where the needed columns are, if they can be read.

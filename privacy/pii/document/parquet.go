@@ -2,7 +2,6 @@ package document
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/redoubt-ml/redoubt/internal/parquetcheck"
 )
 
 // Parquet is tables by column. Its parts are the texts of its cells, those that are no
@@ -20,8 +21,7 @@ var Parquet = Format{Name: "parquet", Extensions: []string{".parquet", ".pq"}, w
 	magic: func(head []byte) bool { return bytes.HasPrefix(head, []byte("PAR1")) },
 	walk:  readParquet}
 
-// maxParquetGroup bounds what one column of one group of rows unpacks to: the decoder
-// holds it in memory.
+// maxParquetGroup bounds what one column of one group of rows unpacks to.
 const maxParquetGroup = 1 << 30
 
 // readParquet reads row by row. The decoder underneath panics on some malformed files;
@@ -60,30 +60,23 @@ func openParquet(j *job, at io.ReaderAt, size int64) (f *parquet.File, err error
 			err = errors.New("malformed file")
 		}
 	}()
-	var tail [8]byte
-	if size < 12 {
-		return nil, errors.New("shorter than any such file")
-	}
-	if _, err := at.ReadAt(tail[:], size-8); err != nil {
+	if err := parquetcheck.Footer(at, size); err != nil {
 		return nil, err
-	}
-	if n := int64(binary.LittleEndian.Uint32(tail[:4])); string(tail[4:]) != "PAR1" || n > size-12 || n > 256<<20 {
-		return nil, errors.New("its end is not that of such a file")
 	}
 	f, err = parquet.OpenFile(at, size, &parquet.FileConfig{SkipPageIndex: true, SkipBloomFilters: true, ReadBufferSize: 1 << 16})
 	if err != nil {
 		return nil, err
 	}
 	for _, g := range f.Metadata().RowGroups {
-		for _, c := range g.Columns {
-			if n := c.MetaData.TotalUncompressedSize; n < 0 || n > maxParquetGroup {
-				return nil, fmt.Errorf("a column of %d bytes in one group of rows: %w", n, ErrLimit)
+		for i := range g.Columns {
+			n, err := parquetcheck.Chunk(at, size, &g.Columns[i].MetaData, maxParquetGroup)
+			if err != nil {
+				return nil, fmt.Errorf("column %d: %w", i+1, err)
 			}
-			*j.unpacked += c.MetaData.TotalUncompressedSize
+			if *j.unpacked += n; *j.unpacked > j.limits.Unpacked {
+				return nil, fmt.Errorf("unpacks to more than %d bytes: %w", j.limits.Unpacked, ErrLimit)
+			}
 		}
-	}
-	if *j.unpacked > j.limits.Unpacked {
-		return nil, fmt.Errorf("unpacks to more than %d bytes: %w", j.limits.Unpacked, ErrLimit)
 	}
 	return f, nil
 }

@@ -1,4 +1,7 @@
-package table
+// Package parquetcheck holds what a Parquet file claims of its sizes against what
+// is there, before the decoder sets memory aside for it: the decoder believes a
+// header that promises gigabytes, and does not stop at the size that one promises.
+package parquetcheck
 
 import (
 	"bufio"
@@ -23,18 +26,35 @@ const (
 	maxHeaderBytes = 1 << 20
 )
 
-// checkChunk walks the pages of a column of a row group before the decoder sets
-// memory aside for what they claim: it believes a header that promises gigabytes,
-// and does not stop at the size that one promises. Every page is unpacked once and
-// thrown away, as ml/data does for files in memory.
-func checkChunk(f io.ReaderAt, size int64, c *format.ColumnMetaData) error {
+// Footer holds the footer's stated length against the file.
+func Footer(f io.ReaderAt, size int64) error {
+	var tail [8]byte
+	if size < 12 {
+		return errors.New("not a Parquet file: it is too short")
+	}
+	if _, err := f.ReadAt(tail[:], size-8); err != nil {
+		return err
+	}
+	if string(tail[4:]) != "PAR1" {
+		return errors.New("not a Parquet file: it does not end in PAR1")
+	}
+	if n := int64(binary.LittleEndian.Uint32(tail[:])); n > size-12 {
+		return fmt.Errorf("not a Parquet file: its footer claims %d bytes of the file's %d", n, size)
+	}
+	return nil
+}
+
+// Chunk walks the pages of one column of a group of rows, and adds up what they
+// unpack to: more than most is an error. Every page is unpacked once and thrown away,
+// a page at a time.
+func Chunk(f io.ReaderAt, size int64, c *format.ColumnMetaData, most int64) (unpacked int64, err error) {
 	start := c.DataPageOffset
 	if c.DictionaryPageOffset > 0 && c.DictionaryPageOffset < start {
 		start = c.DictionaryPageOffset
 	}
 	end := start + c.TotalCompressedSize
 	if start < 0 || end < start || end > size || c.NumValues < 0 {
-		return errors.New("its pages lie outside the file")
+		return 0, errors.New("its pages lie outside the file")
 	}
 	r := bufio.NewReaderSize(io.NewSectionReader(f, start, end-start), maxHeaderBytes)
 	protocol := new(thrift.CompactProtocol)
@@ -44,16 +64,16 @@ func checkChunk(f io.ReaderAt, size int64, c *format.ColumnMetaData) error {
 		// whatever length a header states.
 		head, err := r.Peek(int(min(left, maxHeaderBytes)))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		decode := protocol.NewReaderFromBytes(head)
 		var h format.PageHeader
 		if err := thrift.NewDecoder(decode).Decode(&h); err != nil {
-			return fmt.Errorf("page header: %w", err)
+			return 0, fmt.Errorf("page header: %w", err)
 		}
 		used, err := r.Discard(decode.BytesRead())
 		if err != nil {
-			return err
+			return 0, err
 		}
 		left -= int64(used)
 		values := int64(0)
@@ -65,26 +85,29 @@ func checkChunk(f io.ReaderAt, size int64, c *format.ColumnMetaData) error {
 		case h.DictionaryPageHeader.Valid:
 			values = int64(h.DictionaryPageHeader.V.NumValues)
 		}
-		packed, unpacked := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
-		if packed < 0 || unpacked < 0 || packed > left || values < 0 || values > c.NumValues {
-			return fmt.Errorf("a page claims %d values in %d bytes, more than there are", values, packed)
+		packed, plain := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
+		if packed < 0 || plain < 0 || packed > left || values < 0 || values > c.NumValues {
+			return 0, fmt.Errorf("a page claims %d values in %d bytes, more than there are", values, packed)
 		}
-		if packed > maxPageBytes || unpacked > maxPageBytes || values > maxPageValues {
-			return fmt.Errorf("a page has %d values in %d bytes: write pages of at most %d in %d", values, unpacked, maxPageValues, maxPageBytes)
+		if packed > maxPageBytes || plain > maxPageBytes || values > maxPageValues {
+			return 0, fmt.Errorf("a page has %d values in %d bytes: write pages of at most %d in %d", values, plain, maxPageValues, maxPageBytes)
 		}
 		if int64(cap(page)) < packed {
 			page = make([]byte, packed)
 		}
 		page = page[:packed]
 		if _, err := io.ReadFull(r, page); err != nil {
-			return err
+			return 0, err
 		}
 		left -= packed
+		if unpacked += plain; unpacked > most {
+			return 0, fmt.Errorf("more than %d bytes after decompression", most)
+		}
 		if err := checkPage(page, &h, c.Codec); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return unpacked, nil
 }
 
 // checkPage holds what a page unpacks to against what it states.
