@@ -1,12 +1,14 @@
 #!/bin/sh
 # Measures the gateway against a bare handler that asks the same model, on
 # loopback and over TLS: first as many calls as each answers, then an open loop
-# at half of what the gateway can.
+# at half of what the gateway can, or at RATE calls a second. How busy the processors
+# are is printed with each: the callers are on the same ones.
 #
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
-# repeated (3), CALLERS how many call at once (64), WAIT is what inferences
+# repeated (3), CALLERS how many call at once (64) and OPEN how many connections the
+# open loop has (16), WAIT is what inferences
 # wait for of the audit log: flush, write (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500)
 # and prints the memory that the server holds every minute. PORT is the first of
 # four that are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the
@@ -57,7 +59,12 @@ export TOKEN
 
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
 ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
-send() { $caller "$dir/load" "$@" <bench/load/simple.json; }
+send() {
+	before=$(spent)
+	$caller "$dir/load" "$@" <bench/load/simple.json
+	echo "$before $(spent)" | awk '{ printf "processors %.0f %% busy\n", 100 * ($3 - $1) / ($3 - $1 + $4 - $2) }'
+}
+spent() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8, $5 + $6 }' /proc/stat; } # of time, busy and idle
 
 if [ "$what" = soak ]; then
 	send $ours -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $gateway
@@ -76,7 +83,7 @@ fi
 if [ "$what" != throughput ]; then
 	rate=${RATE:-$((most / 2))}
 	for i in $(seq "$rounds"); do
-		echo "== bare, $rate a second";    send $bare -rate "$rate" -for "$each"
-		echo "== gateway, $rate a second"; send $ours -rate "$rate" -for "$each"
+		echo "== bare, $rate a second";    send $bare -rate "$rate" -callers "${OPEN:-16}" -for "$each"
+		echo "== gateway, $rate a second"; send $ours -rate "$rate" -callers "${OPEN:-16}" -for "$each"
 	done
 fi
