@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -87,7 +86,7 @@ func TestScorecard(t *testing.T) {
 	}
 	fmt.Fprintf(&b, "\nPostal codes within addresses are the tagger's; here are those that are named as such. Findings that are none of the set's: %d of %d.\n\n", len(scores.False), scores.AllSpans.Found)
 	b.WriteString(mailTable(t, s))
-	compare(t, b.String())
+	piitest.ComparePage(t, "forms", "go test ./privacy/pii -run Scorecard -update", b.String(), *update)
 }
 
 func sortedKeys[V any](m map[string]V) []string {
@@ -139,29 +138,6 @@ func mailTable(t *testing.T, s *pii.Scanner) string {
 		}
 	}
 	return b.String()
-}
-
-// compare holds the part of the page between its marks against what was measured.
-func compare(t *testing.T, part string) {
-	path := filepath.Join(need.Root(t), "docs", "pii-scorecard.md")
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const start, end = "<!-- forms: go test ./privacy/pii -run Scorecard -update -->\n", "<!-- end of forms -->"
-	before, rest, ok1 := strings.Cut(string(page), start)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok1 || !ok2 {
-		t.Fatalf("%s: the marks of the part are missing", path)
-	}
-	whole := before + start + "\n" + part + "\n" + end + after
-	if *update {
-		if err := os.WriteFile(path, []byte(whole), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if whole != string(page) {
-		t.Errorf("docs/pii-scorecard.md says something else: run go test ./privacy/pii -run Scorecard -update, and read the difference.\n%s", part)
-	}
 }
 
 func BenchmarkMails(b *testing.B) {

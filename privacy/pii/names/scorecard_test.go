@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +71,7 @@ func TestScorecard(t *testing.T) {
 		t.Errorf("F2 over all types: %.3f, want at least 0.90", f)
 	}
 	b.WriteString(mailTable(t))
-	compare(t, b.String())
+	piitest.ComparePage(t, "names", "go test ./privacy/pii/names -run Scorecard -update", b.String(), *update)
 }
 
 // mailTable counts what the tagger adds in the shared mails.
@@ -152,28 +151,4 @@ func joinFindings(text []byte, found []pii.Finding) []pii.Finding {
 // touch tells whether what is between two spans is only spaces and commas.
 func touch(between string) bool {
 	return strings.IndexFunc(between, func(r rune) bool { return r != ',' && !unicode.IsSpace(r) }) < 0
-}
-
-// compare holds the part of the page between its marks against what was measured.
-func compare(t *testing.T, part string) {
-	t.Helper()
-	path := filepath.Join(need.Root(t), "docs", "pii-scorecard.md")
-	page, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const start, end = "<!-- names: go test ./privacy/pii/names -run Scorecard -update -->\n", "<!-- end of names -->"
-	before, rest, ok1 := strings.Cut(string(page), start)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok1 || !ok2 {
-		t.Fatalf("%s: the marks of the part are missing", path)
-	}
-	whole := before + start + "\n" + part + "\n" + end + after
-	if *update {
-		if err := os.WriteFile(path, []byte(whole), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	} else if whole != string(page) {
-		t.Errorf("docs/pii-scorecard.md says something else: run go test ./privacy/pii/names -run Scorecard -update, and read the difference.\n%s", part)
-	}
 }
