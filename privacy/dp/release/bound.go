@@ -1,6 +1,8 @@
 package release
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -36,28 +38,86 @@ type Options struct {
 }
 
 const (
-	partitions = 256     // of people, by hash, so that one fits in memory
-	chunkRows  = 4096    // records that are allocated together
+	partitions = 256     // of people, by hash, so that one fits in the processor's cache
+	blockRows  = 8 << 10 // read and sorted at once, for the same reason
+	chunkRows  = 1 << 10 // records that are allocated together
 	maxRows    = 1 << 32 // codes below 2^30 add up in 64 bits
 	maxCells   = 1 << 27 // of all groups together, 1 GiB
 	maxShards  = 1024
 )
 
-// batch is some rows, column by column.
-type batch struct {
-	n      int
-	people []person
-	group  []uint32
-	// nums are values of numeric statistics and hashes those of distinct, by slot;
-	// a slot has one or the other. No number is NaN, no hash is 0.
-	nums   [][]float64
-	hashes [][]uint64
-	shard  []uint64 // hash of people that is the same everywhere; only if sharded
-}
-
 // person is whose a row is: a number as it is, text as 128 bits of a hash with
 // keys of this process, so that nobody can make two people meet.
 type person struct{ hi, lo uint64 }
+
+// A record is a row in bytes: lo of the person in 8, the number of the group in 4,
+// 4 for each code, and hi of the person in 8. That of a person who is a number ends
+// before hi.
+const (
+	groupAt = 8
+	codesAt = 12
+)
+
+// short is the size of a record of a person who is a number, long of another's.
+func (p *plan) short() int { return codesAt + 4*len(p.coded) }
+func (p *plan) long() int  { return p.short() + 8 }
+
+func putPerson(record []byte, p person) {
+	binary.LittleEndian.PutUint64(record, p.lo)
+	binary.LittleEndian.PutUint64(record[len(record)-8:], p.hi)
+}
+
+func (c *collector) personOf(record []byte) person {
+	p := person{lo: binary.LittleEndian.Uint64(record), hi: c.number}
+	if len(record) == c.long() {
+		p.hi = binary.LittleEndian.Uint64(record[len(record)-8:])
+	}
+	return p
+}
+
+func putGroup(record []byte, group uint32) {
+	binary.LittleEndian.PutUint32(record[groupAt:], group)
+}
+
+func groupOf(record []byte) uint32 { return binary.LittleEndian.Uint32(record[groupAt:]) }
+
+func putCode(record []byte, slot int, code int32) {
+	binary.LittleEndian.PutUint32(record[codesAt+4*slot:], uint32(code))
+}
+
+func codeOf(record []byte, slot int) int32 {
+	return int32(binary.LittleEndian.Uint32(record[codesAt+4*slot:]))
+}
+
+// copyRecord copies one; records with one code are the most frequent.
+func copyRecord(to, from []byte) {
+	switch len(from) {
+	case 16:
+		*(*[16]byte)(to) = [16]byte(from)
+	case 24:
+		*(*[24]byte)(to) = [24]byte(from)
+	default:
+		copy(to, from)
+	}
+}
+
+// batch is some rows, at most blockRows, as long records.
+type batch struct {
+	n       int
+	width   int
+	records []byte
+	shard   []uint64 // hash of people that is the same everywhere; only if sharded
+}
+
+func (c *collector) newBatch() *batch {
+	b := &batch{width: c.long(), records: make([]byte, blockRows*c.long())}
+	if c.Shards > 1 {
+		b.shard = make([]uint64, blockRows)
+	}
+	return b
+}
+
+func (b *batch) record(i int) []byte { return b.records[i*b.width:][:b.width] }
 
 // collector takes rows and bounds what each person contributes.
 type collector struct {
@@ -67,28 +127,22 @@ type collector struct {
 	seeds    [2]maphash.Seed
 	number   uint64 // hi of people that are numbers
 	salt     uint64
-	parts    [partitions]partition
+	memory   *slabs
+	parts    [2 * partitions]partition // first of people who are numbers, then of others
 	rows     atomic.Int64
 	size     int64 // of the file, in bytes or rows; 0 if it is not known
 	done     atomic.Int64
-	held     atomic.Int64 // bytes
 	spilling sync.Mutex
 }
 
-// partition is the records of some people.
+// partition is the records of some people. All of its chunks but the last are
+// full.
 type partition struct {
 	mu     sync.Mutex
-	chunks []*chunk
+	width  int // of a record
+	chunks [][]byte
 	file   *os.File
 	stored int // chunks in the file
-}
-
-// chunk is chunkRows records, column by column, codes side by side.
-type chunk struct {
-	n      int
-	people []person
-	group  []uint32
-	codes  []int32
 }
 
 func newCollector(p *plan, o Options) (*collector, error) {
@@ -106,6 +160,13 @@ func newCollector(p *plan, o Options) (*collector, error) {
 	}
 	c := &collector{plan: p, Options: o, dict: newDictionary(p), seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
 	c.number, c.salt = maphash.String(c.seeds[0], "number"), maphash.String(c.seeds[1], "salt")
+	c.memory = newSlabs(chunkRows * c.long())
+	for i := range c.parts {
+		c.parts[i].width = c.short()
+		if i >= partitions {
+			c.parts[i].width = c.long()
+		}
+	}
 	return c, nil
 }
 
@@ -117,59 +178,53 @@ func (c *collector) textPerson(s []byte) person {
 	return person{maphash.Bytes(c.seeds[0], s), maphash.Bytes(c.seeds[1], s)}
 }
 
-func (c *chunk) bytes() int64 { return int64(cap(c.people)*16 + cap(c.group)*4 + cap(c.codes)*4) }
+// hash is what people are spread by. It is one to one for people that are numbers.
+func (c *collector) hash(p person) uint64 { return mix(p.lo ^ p.hi ^ c.salt) }
 
 var errRows = fmt.Errorf("more than %d rows: add up parts of the data, by people, and merge their states", int64(maxRows))
 
-// blockRows are sorted at once: few enough that what is looked up stays in the
-// processor's cache.
-const blockRows = 32 << 10
-
-// add takes the rows of a batch.
+// add takes the rows of a batch, sorted by partition, so that each is locked once
+// for them.
 func (c *collector) add(b *batch) error {
 	if c.rows.Add(int64(b.n)) > maxRows {
 		return errRows
 	}
-	for from := 0; from < b.n; from += blockRows {
-		c.addBlock(b, from, min(from+blockRows, b.n))
+	const none = 2 * partitions
+	var which [blockRows]uint16
+	var start [none + 2]int32
+	for i := range b.n {
+		r := b.record(i)
+		which[i] = none
+		if groupOf(r) != dropped && (c.Shards == 1 || b.shard[i]%uint64(c.Shards) == uint64(c.Shard)) {
+			p := c.personOf(r)
+			which[i] = uint16(c.hash(p) >> 56)
+			if p.hi != c.number {
+				which[i] += partitions
+			}
+		}
+		start[which[i]+1]++
 	}
-	if c.held.Load() > c.Memory {
+	for i := range none {
+		start[i+1] += start[i]
+	}
+	next := start
+	var order [blockRows]int32
+	for i := range b.n {
+		p := which[i]
+		order[next[p]] = int32(i)
+		next[p]++
+	}
+	for p := range c.parts {
+		if lo, hi := start[p], start[p+1]; lo < hi {
+			if err := c.append(&c.parts[p], b, order[lo:hi]); err != nil {
+				return err
+			}
+		}
+	}
+	if c.memory.held() > c.Memory {
 		return c.spill()
 	}
 	return nil
-}
-
-// addBlock sorts some rows by partition, so that each is locked once for them.
-func (c *collector) addBlock(b *batch, from, to int) {
-	var start [partitions + 1]int32
-	var which [blockRows]uint8
-	keep := func(i int) bool {
-		return b.group[i] != dropped && (c.Shards == 1 || b.shard[i]%uint64(c.Shards) == uint64(c.Shard))
-	}
-	for i := from; i < to; i++ {
-		if keep(i) {
-			p := b.people[i]
-			which[i-from] = uint8(mix(p.lo^p.hi^c.salt) >> 56)
-			start[int(which[i-from])+1]++
-		}
-	}
-	for i := range partitions {
-		start[i+1] += start[i]
-	}
-	order, next := make([]int32, start[partitions]), start
-	for i := from; i < to; i++ {
-		if keep(i) {
-			p := which[i-from]
-			order[next[p]] = int32(i)
-			next[p]++
-		}
-	}
-	codes := c.encode(b, order)
-	for p := range partitions {
-		if lo, hi := start[p], start[p+1]; lo < hi {
-			c.append(&c.parts[p], b, order[lo:hi], codes[int(lo)*c.codes:int(hi)*c.codes])
-		}
-	}
 }
 
 // progress says that more of the file was read, in the unit of size.
@@ -179,56 +234,40 @@ func (c *collector) progress(more int64) {
 	}
 }
 
-// encode makes the codes of the rows in order, side by side.
-func (c *collector) encode(b *batch, order []int32) []int32 {
-	codes := make([]int32, len(order)*c.codes)
-	for k := range c.stats {
-		st, slot := &c.stats[k], c.slots[k]
-		switch {
-		case slot < 0:
-		case st.hashed:
-			for j, i := range order {
-				code := int32(missing)
-				if h := b.hashes[slot][i]; h != 0 {
-					code = int32(h & uint64(st.Bits-1))
-				}
-				codes[j*c.codes+slot] = code
-			}
-		default:
-			for j, i := range order {
-				codes[j*c.codes+slot] = st.encode(b.nums[slot][i])
-			}
-		}
-	}
-	return codes
-}
-
-func (c *collector) append(p *partition, b *batch, order []int32, codes []int32) {
+func (c *collector) append(p *partition, b *batch, order []int32) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(order) > 0 {
-		if len(p.chunks) == 0 || p.chunks[len(p.chunks)-1].n == chunkRows {
-			fresh := &chunk{people: make([]person, chunkRows), group: make([]uint32, chunkRows), codes: make([]int32, chunkRows*c.codes)}
-			c.held.Add(fresh.bytes())
+		last := len(p.chunks) - 1
+		if last < 0 || p.full(p.chunks[last]) {
+			fresh, err := c.memory.get()
+			if err != nil {
+				return err
+			}
 			p.chunks = append(p.chunks, fresh)
+			last++
 		}
-		to := p.chunks[len(p.chunks)-1]
-		n := min(chunkRows-to.n, len(order))
-		for j, i := range order[:n] {
-			to.people[to.n+j] = b.people[i]
-			to.group[to.n+j] = b.group[i]
+		to := p.chunks[last]
+		at := len(to)
+		n := min((cap(to)-at)/p.width, len(order))
+		to = to[:at+n*p.width]
+		for _, i := range order[:n] {
+			copyRecord(to[at:at+p.width], b.record(int(i))[:p.width])
+			at += p.width
 		}
-		copy(to.codes[to.n*c.codes:], codes[:n*c.codes])
-		to.n += n
-		order, codes = order[n:], codes[n*c.codes:]
+		p.chunks[last], order = to, order[n:]
 	}
+	return nil
 }
+
+// full reports whether no other record fits in a chunk.
+func (p *partition) full(chunk []byte) bool { return cap(chunk)-len(chunk) < p.width }
 
 // spill writes full chunks to the partitions' files, one goroutine at a time.
 func (c *collector) spill() error {
 	c.spilling.Lock()
 	defer c.spilling.Unlock()
-	if c.held.Load() <= c.Memory {
+	if c.memory.held() <= c.Memory {
 		return nil // another has done it
 	}
 	for i := range c.parts {
@@ -242,8 +281,24 @@ func (c *collector) spill() error {
 func (p *partition) spill(c *collector) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var kept [][]byte
+	for _, k := range p.chunks {
+		if !p.full(k) {
+			kept = append(kept, k)
+			continue
+		}
+		if err := p.store(k, c.Temp); err != nil {
+			return err
+		}
+		c.memory.put(k)
+	}
+	p.chunks = kept
+	return nil
+}
+
+func (p *partition) store(chunk []byte, folder string) error {
 	if p.file == nil {
-		f, err := os.CreateTemp(c.Temp, ".redoubt-rows-*")
+		f, err := os.CreateTemp(folder, ".redoubt-rows-*")
 		if err != nil {
 			return err
 		}
@@ -252,83 +307,46 @@ func (p *partition) spill(c *collector) error {
 			return err
 		}
 	}
-	var kept []*chunk
-	var buf []byte
-	for _, k := range p.chunks {
-		if k.n < chunkRows {
-			kept = append(kept, k)
-			continue
-		}
-		buf = k.encode(buf[:0])
-		if _, err := p.file.Write(buf); err != nil {
-			return err
-		}
-		p.stored++
-		c.held.Add(-k.bytes())
+	if _, err := p.file.Write(chunk); err != nil {
+		return err
 	}
-	p.chunks = kept
+	p.stored++
 	return nil
 }
 
-func (k *chunk) encode(b []byte) []byte {
-	for _, p := range k.people {
-		b = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, p.hi), p.lo)
-	}
-	for _, g := range k.group {
-		b = binary.LittleEndian.AppendUint32(b, g)
-	}
-	for _, v := range k.codes {
-		b = binary.LittleEndian.AppendUint32(b, uint32(v))
-	}
-	return b
-}
-
-func (k *chunk) decode(b []byte) {
-	for i := range k.people {
-		k.people[i] = person{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])}
-		b = b[16:]
-	}
-	for i := range k.group {
-		k.group[i] = binary.LittleEndian.Uint32(b)
-		b = b[4:]
-	}
-	for i := range k.codes {
-		k.codes[i] = int32(binary.LittleEndian.Uint32(b))
-		b = b[4:]
-	}
-	k.n = chunkRows
-}
-
 // load brings a partition's records back.
-func (p *partition) load(codes int) error {
+func (p *partition) load(memory *slabs) error {
 	if p.stored == 0 {
 		return nil
 	}
 	if _, err := p.file.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	buf := make([]byte, chunkRows*(16+4+4*codes))
 	rest := p.chunks // not full
 	p.chunks = nil
 	for range p.stored {
-		if _, err := io.ReadFull(p.file, buf); err != nil {
+		k, err := memory.get()
+		if err != nil {
 			return err
 		}
-		k := &chunk{people: make([]person, chunkRows), group: make([]uint32, chunkRows), codes: make([]int32, chunkRows*codes)}
-		k.decode(buf)
+		k = k[:cap(k)/p.width*p.width]
+		if _, err := io.ReadFull(p.file, k); err != nil {
+			return err
+		}
 		p.chunks = append(p.chunks, k)
 	}
 	p.chunks, p.stored = append(p.chunks, rest...), 0
 	return nil
 }
 
-// close gives the temporary files up.
+// close gives the memory and the temporary files up.
 func (c *collector) close() {
 	for i := range c.parts {
 		if f := c.parts[i].file; f != nil {
 			f.Close() // it has no name and nobody reads it again
 		}
 	}
+	c.memory.free()
 }
 
 // finish bounds what each person contributes and adds it up.
@@ -344,7 +362,7 @@ func (c *collector) finish(ctx context.Context) (*State, error) {
 	for i := range ranks {
 		ranks[i] = maphash.String(c.seeds[0], joined(c.dict.key(uint32(i))))
 	}
-	workers := max(1, min(c.Workers, partitions, maxCells/max(1, groups*c.cells)))
+	workers := max(1, min(c.Workers, len(c.parts), maxCells/max(1, groups*c.cells)))
 	sums := make([]*sums, workers)
 	errs := make([]error, workers)
 	var next atomic.Int64
@@ -354,22 +372,26 @@ func (c *collector) finish(ctx context.Context) (*State, error) {
 		wg.Go(func() {
 			b := &bounder{collector: c, sums: sums[w], ranks: ranks}
 			for {
-				i := next.Add(1) - 1
-				if i >= partitions {
+				i := int(next.Add(1) - 1)
+				if i >= len(c.parts) {
 					return
 				}
+				p := &c.parts[i]
 				if err := ctx.Err(); err != nil {
 					errs[w] = err
 					return
 				}
-				if err := c.parts[i].load(c.codes); err != nil {
+				if err := p.load(c.memory); err != nil {
 					errs[w] = fmt.Errorf("read rows back from a temporary file: %w", err)
 					return
 				}
-				if errs[w] = b.partition(c.parts[i].chunks); errs[w] != nil {
+				if errs[w] = b.partition(p); errs[w] != nil {
 					return
 				}
-				c.parts[i].chunks = nil
+				for _, k := range p.chunks {
+					c.memory.put(k)
+				}
+				p.chunks = nil
 			}
 		})
 	}
@@ -394,25 +416,41 @@ func newSums(groups, cells int) *sums {
 // bounder takes the records of some people apart by person.
 type bounder struct {
 	*collector
-	sums  *sums
-	ranks []uint64 // of groups, from their names
-	head  []int32  // hash table: the last record of a person, plus 1
-	link  []int32  // of each record: the one before of the same person, plus 1
-	mine  []record
+	sums    *sums
+	ranks   []uint64 // of groups, from their names
+	width   int      // of a record of the partition
+	records []byte   // of the partition, those of a bucket side by side
+	ends    []int32  // of buckets
+	keys    []key    // of a bucket
+	visits  []inGroup
+	order   []ranked
 }
 
-// record is one of a person's, with the ranks by which some are chosen.
-type record struct {
-	at      int32
-	group   uint32
-	byGroup uint64
-	byRow   uint64
+// key is what a record is sorted by, and where it is.
+type key struct {
+	person
+	group uint32
+	at    int32
 }
 
-func (b *bounder) partition(chunks []*chunk) error {
+// inGroup are one person's keys of one group.
+type inGroup struct {
+	rank uint64
+	keys []key
+}
+
+// ranked is a key with the number that decides whether its record counts.
+type ranked struct {
+	rank uint64
+	key
+}
+
+// partition spreads the records over buckets of about bucketRows by the hash of
+// their people, and sorts each bucket.
+func (b *bounder) partition(p *partition) error {
 	n := 0
-	for _, k := range chunks {
-		n += k.n
+	for _, k := range p.chunks {
+		n += len(k) / p.width
 	}
 	if n == 0 {
 		return nil
@@ -420,134 +458,176 @@ func (b *bounder) partition(chunks []*chunk) error {
 	if n > math.MaxInt32/2 {
 		return errors.New("too many rows of too few people: add up shards of the people, and merge their states")
 	}
-	size := 1
-	for size < 2*n {
-		size *= 2
+	const bucketRows = 4
+	buckets := 1
+	for buckets*bucketRows < n {
+		buckets *= 2
 	}
-	b.head = slices.Grow(b.head[:0], size)[:size]
-	clear(b.head)
-	b.link = slices.Grow(b.link[:0], n)[:n]
-	var places []int32 // in the table, of people as they come
-	at := int32(0)
-	index := index(chunks)
-	for _, k := range chunks {
-		for i := range k.n {
-			p := k.people[i]
-			slot := int(mix(p.lo+p.hi*3+b.salt)) & (size - 1)
-			for b.head[slot] != 0 && index.person(b.head[slot]-1) != p {
-				slot = (slot + 1) & (size - 1)
-			}
-			if b.head[slot] == 0 {
-				places = append(places, int32(slot))
-			}
-			b.link[at], b.head[slot] = b.head[slot], at+1
-			at++
+	mask := uint64(buckets - 1)
+	b.width = p.width
+	b.records = slices.Grow(b.records[:0], n*p.width)[:n*p.width]
+	b.ends = slices.Grow(b.ends[:0], buckets)[:buckets]
+	clear(b.ends)
+	for _, k := range p.chunks {
+		for ; len(k) > 0; k = k[p.width:] {
+			b.ends[b.hash(b.personOf(k[:p.width]))&mask]++
 		}
 	}
-	for _, slot := range places {
-		b.person(index, b.head[slot])
+	sum := int32(0)
+	for i, n := range b.ends { // now their beginnings
+		b.ends[i], sum = sum, sum+n
+	}
+	for _, k := range p.chunks {
+		for ; len(k) > 0; k = k[p.width:] {
+			r := k[:p.width]
+			end := &b.ends[b.hash(b.personOf(r))&mask]
+			copyRecord(b.record(*end), r)
+			*end++
+		}
+	}
+	from := int32(0)
+	for _, to := range b.ends {
+		if from < to {
+			b.bucket(from, to)
+		}
+		from = to
 	}
 	return nil
 }
 
-// index finds records by number. Of a partition's chunks one at most is not full,
-// and it is the last.
-type index []*chunk
+func (b *bounder) record(at int32) []byte { return b.records[int(at)*b.width:][:b.width] }
 
-func (x index) find(at int32) (*chunk, int) { return x[at/chunkRows], int(at % chunkRows) }
+// bucket adds up records of a few people.
+func (b *bounder) bucket(from, to int32) {
+	b.keys = b.keys[:0]
+	for at := from; at < to; at++ {
+		r := b.record(at)
+		b.keys = append(b.keys, key{b.personOf(r), groupOf(r), at})
+	}
+	sortKeys(b.keys)
+	for rest := b.keys; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].person == rest[0].person {
+			n++
+		}
+		b.person(rest[:n])
+		rest = rest[n:]
+	}
+}
 
-func (x index) person(at int32) person {
-	k, i := x.find(at)
-	return k.people[i]
+func (k *key) less(l *key) bool {
+	if k.lo != l.lo {
+		return k.lo < l.lo
+	}
+	if k.hi != l.hi {
+		return k.hi < l.hi
+	}
+	return k.group < l.group
 }
 
 // person adds up one person's rows, at most RowsPerGroup in each of at most
 // GroupsPerPerson groups. Which ones is decided by ranks that depend on nothing
-// but this person's rows and secret numbers: what others do does not matter, as it
-// must not.
-func (b *bounder) person(x index, head int32) {
-	if b.link[head-1] == 0 { // one row, as most often
-		b.row(x, head-1, true)
+// but this person's rows and secret numbers: what others do does not matter, nor
+// in which order rows come, as it must not.
+func (b *bounder) person(keys []key) {
+	if n := int64(len(keys)); n <= b.GroupsPerPerson && n <= b.RowsPerGroup {
+		for i, k := range keys {
+			b.add(b.record(k.at), i == 0 || k.group != keys[i-1].group)
+		}
 		return
 	}
-	b.mine = b.mine[:0]
-	who := x.person(head - 1)
-	seed := mix(who.lo ^ mix(who.hi^b.salt))
-	for at := head; at != 0; at = b.link[at-1] {
-		k, i := x.find(at - 1)
-		g := k.group[i]
-		b.mine = append(b.mine, record{at - 1, g, mix(seed ^ b.ranks[g]), mix(seed + uint64(len(b.mine))*0x9e3779b97f4a7c15)})
-	}
-	inOrder(b.mine)
-	groups, rows := int64(0), int64(0)
-	for i, r := range b.mine {
-		first := i == 0 || r.group != b.mine[i-1].group
-		if first {
-			if groups++; groups > b.GroupsPerPerson {
-				return
-			}
-			rows = 0
+	b.visits = b.visits[:0]
+	for rest := keys; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].group == rest[0].group {
+			n++
 		}
-		if rows++; rows <= b.RowsPerGroup {
-			b.row(x, r.at, first)
+		b.visits = append(b.visits, inGroup{keys: rest[:n]})
+		rest = rest[n:]
+	}
+	seed := mix(keys[0].lo ^ mix(keys[0].hi^b.salt))
+	if int64(len(b.visits)) > b.GroupsPerPerson {
+		for i := range b.visits {
+			v := &b.visits[i]
+			v.rank = mix(seed ^ b.ranks[v.keys[0].group])
+		}
+		sortVisits(b.visits)
+		b.visits = b.visits[:b.GroupsPerPerson]
+	}
+	for _, v := range b.visits {
+		if int64(len(v.keys)) > b.RowsPerGroup {
+			b.some(v.keys, mix(seed^b.ranks[v.keys[0].group]))
+			continue
+		}
+		for i, k := range v.keys {
+			b.add(b.record(k.at), i == 0)
 		}
 	}
 }
 
-// few is up to how many rows insertion is the faster way to sort. Most people have
+// some adds RowsPerGroup of a person's rows in one group. They get their ranks in
+// the order of what is in them: those with the same in them are the same.
+func (b *bounder) some(keys []key, seed uint64) {
+	slices.SortFunc(keys, func(k, l key) int { return bytes.Compare(b.record(k.at)[codesAt:], b.record(l.at)[codesAt:]) })
+	b.order = b.order[:0]
+	for i, k := range keys {
+		b.order = append(b.order, ranked{mix(seed + uint64(i+1)*0x9e3779b97f4a7c15), k})
+	}
+	slices.SortFunc(b.order, func(r, s ranked) int { return cmp.Compare(r.rank, s.rank) })
+	for i, r := range b.order[:b.RowsPerGroup] {
+		b.add(b.record(r.at), i == 0)
+	}
+}
+
+// few is up to how many keys insertion is the faster way to sort. Most buckets have
 // no more.
-const few = 16
+const few = 24
 
-// inOrder sorts a person's rows by their ranks.
-func inOrder(rows []record) {
-	if len(rows) > few {
-		slices.SortFunc(rows, func(p, q record) int { return p.compare(&q) })
+func sortKeys(keys []key) {
+	if len(keys) > few {
+		slices.SortFunc(keys, func(k, l key) int {
+			return cmp.Or(cmp.Compare(k.lo, l.lo), cmp.Compare(k.hi, l.hi), cmp.Compare(k.group, l.group))
+		})
 		return
 	}
-	for i := 1; i < len(rows); i++ {
-		r := rows[i]
+	for i := 1; i < len(keys); i++ {
+		k := keys[i]
 		j := i
-		for ; j > 0 && r.compare(&rows[j-1]) < 0; j-- {
-			rows[j] = rows[j-1]
+		for ; j > 0 && k.less(&keys[j-1]); j-- {
+			keys[j] = keys[j-1]
 		}
-		rows[j] = r
+		keys[j] = k
 	}
 }
 
-func (p *record) compare(q *record) int {
-	if p.byGroup != q.byGroup {
-		return order(p.byGroup, q.byGroup)
+func sortVisits(v []inGroup) {
+	if len(v) > few {
+		slices.SortFunc(v, func(v, w inGroup) int { return cmp.Compare(v.rank, w.rank) })
+		return
 	}
-	if p.group != q.group {
-		return order(uint64(p.group), uint64(q.group))
+	for i := 1; i < len(v); i++ {
+		x := v[i]
+		j := i
+		for ; j > 0 && x.rank < v[j-1].rank; j-- {
+			v[j] = v[j-1]
+		}
+		v[j] = x
 	}
-	return order(p.byRow, q.byRow)
 }
 
-func order(a, b uint64) int {
-	if a < b {
-		return -1
-	} else if a > b {
-		return 1
-	}
-	return 0
-}
-
-// row adds one record; first is whether it is its person's first in the group.
-func (b *bounder) row(x index, at int32, first bool) {
-	k, i := x.find(at)
-	g := int(k.group[i])
+// add adds one record; first is whether it is its person's first in the group.
+func (b *bounder) add(record []byte, first bool) {
+	g := int(groupOf(record))
 	if first {
 		b.sums.people[g]++
 	}
 	b.sums.rows++
 	cells := b.sums.cells[g*b.cells : (g+1)*b.cells]
-	codes := k.codes[i*b.codes : (i+1)*b.codes]
 	for s := range b.stats {
 		st := &b.stats[s]
 		code := int32(0)
 		if slot := b.slots[s]; slot >= 0 {
-			if code = codes[slot]; code == missing {
+			if code = codeOf(record, slot); code == missing {
 				continue
 			}
 		}

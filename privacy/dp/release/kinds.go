@@ -66,6 +66,9 @@ type statistic struct {
 	answer func(noisy [][]int64, spread []spread) []Number
 }
 
+// hashCode is the code of a value with a hash.
+func (st *statistic) hashCode(h uint64) int32 { return int32(h & uint64(st.Bits-1)) }
+
 // part is a vector that gets noise of its own.
 type part struct {
 	numbers func(cells []int64) []int64

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -53,16 +53,16 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 	var wg sync.WaitGroup
 	for w := range errs {
 		wg.Go(func() {
+			b := c.newBatch()
 			for {
 				i := int(next.Add(1) - 1)
 				if i >= len(groups) || ctx.Err() != nil {
 					return
 				}
-				if errs[w] = c.rowGroup(groups[i], at); errs[w] != nil {
+				if errs[w] = c.rowGroup(ctx, groups[i], at, b); errs[w] != nil {
 					next.Store(int64(len(groups)))
 					return
 				}
-				c.progress(groups[i].NumRows())
 			}
 		})
 	}
@@ -104,51 +104,67 @@ func (c *collector) parquetColumns(file *parquet.File) ([]int, error) {
 	return leaves, nil
 }
 
-// rowGroup reads one, column by column, into one batch.
-func (c *collector) rowGroup(g parquet.RowGroup, at []int) (err error) {
+// rowGroup reads one, all columns abreast, batch by batch.
+func (c *collector) rowGroup(ctx context.Context, g parquet.RowGroup, at []int, b *batch) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.New("malformed Parquet file")
 		}
 	}()
-	rows := g.NumRows()
-	if rows < 0 || rows > 1<<27 {
-		return errors.New("a row group has more than 2^27 rows; write smaller ones")
-	}
-	if rows == 0 {
-		return nil
-	}
-	b := c.newBatch(int(rows))
-	b.n = int(rows)
 	chunks := g.ColumnChunks()
-	people := &personSink{c, b}
-	if err := readColumn(chunks[at[0]], b.n, people); err != nil {
-		return fmt.Errorf("column %q: %w", c.Person, err)
+	var columns []*column
+	defer func() {
+		for _, col := range columns {
+			col.close()
+		}
+	}()
+	sinks := c.sinks(b)
+	for k, name := range c.columns() {
+		chunk := chunks[at[k]]
+		columns = append(columns, &column{name: name, unsigned: unsigned(chunk.Type()), pages: chunk.Pages(), to: sinks[k]})
 	}
-	for k, name := range c.GroupBy {
-		if err := readColumn(chunks[at[1+k]], b.n, &groupSink{c: c, b: b, column: k}); err != nil {
-			return fmt.Errorf("column %q: %w", name, err)
+	for left := g.NumRows(); left > 0; left -= int64(b.n) {
+		b.n = int(min(left, blockRows))
+		for i := range b.n {
+			putGroup(b.record(i), 0)
+		}
+		for _, col := range columns {
+			if err := col.read(b.n); err != nil {
+				return fmt.Errorf("column %q: %w", col.name, err)
+			}
+		}
+		if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
+			return err
+		}
+		c.progress(int64(b.n))
+	}
+	for _, col := range columns {
+		if err := col.done(); err != nil {
+			return fmt.Errorf("column %q: %w", col.name, err)
 		}
 	}
-	slot := 0
-	for _, s := range c.Statistics {
-		if s.Column == "" {
-			continue
-		}
-		var to sink = numberSink(b.nums[slot])
-		if b.hashes[slot] != nil {
-			to = hashSink(b.hashes[slot])
-		}
-		if err := readColumn(chunks[at[1+len(c.GroupBy)+slot]], b.n, to); err != nil {
-			return fmt.Errorf("column %q: %w", s.Column, err)
-		}
-		slot++
-	}
-	return c.add(b)
+	return nil
 }
 
-// sink takes the values of a column, in order, from row at on. Numbers come as
-// they are stored, everything else as text; text is valid during the call.
+// sinks are what takes each needed column.
+func (c *collector) sinks(b *batch) []sink {
+	sinks := []sink{&personSink{c, b}}
+	for k := range c.GroupBy {
+		sinks = append(sinks, &groupSink{c: c, b: b, column: k})
+	}
+	for slot, st := range c.coded {
+		if st.hashed {
+			sinks = append(sinks, &hashSink{b, slot, st})
+		} else {
+			sinks = append(sinks, &numberSink{b, slot, st})
+		}
+	}
+	return sinks
+}
+
+// sink takes the values of a column, in order, for the batch's rows from at on.
+// Numbers come as they are stored, everything else as text; text is valid during
+// the call.
 type sink interface {
 	ints(at int, v []int64)
 	floats(at int, v []float64)
@@ -156,59 +172,94 @@ type sink interface {
 	none(at int) // a row without a value
 }
 
-// readColumn reads a column of a row group page by page.
-func readColumn(chunk parquet.ColumnChunk, rows int, to sink) error {
-	pages := chunk.Pages()
-	defer pages.Close()
-	at := 0
-	for {
-		p, err := pages.ReadPage()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		n := int(p.NumValues())
-		if at+n > rows {
-			parquet.Release(p)
-			return errors.New("it has more values than rows")
-		}
-		err = readPage(p, at, n, to)
-		parquet.Release(p)
-		if err != nil {
-			return err
-		}
-		at += n
+// column reads one of a row group, page by page.
+type column struct {
+	name     string
+	unsigned bool
+	pages    parquet.Pages
+	to       sink
+	page     parquet.Page
+	levels   []byte
+	data     encoding.Values
+	dict     encoding.Values
+	inDict   bool
+	at       int // of the page's rows
+	stored   int // of its values, which lack those that are absent
+}
+
+// unsigned reports whether whole numbers of a type are stored without a sign.
+func unsigned(t parquet.Type) bool {
+	if l := t.LogicalType(); l != nil {
+		i, ok := l.Value.(*format.IntType)
+		return ok && !i.IsSigned
 	}
-	if at != rows {
-		return errors.New("it has fewer values than rows")
+	return false
+}
+
+// close gives up what was not read.
+func (col *column) close() {
+	parquet.Release(col.page)
+	col.pages.Close() // it was read from; nothing is lost
+}
+
+// turn goes to the next page.
+func (col *column) turn() error {
+	parquet.Release(col.page)
+	col.page = nil
+	p, err := col.pages.ReadPage()
+	if err != nil {
+		return err
+	}
+	col.page, col.at, col.stored = p, 0, 0
+	col.levels, col.data = p.DefinitionLevels(), p.Data()
+	if d := p.Dictionary(); d != nil {
+		col.dict, col.inDict = d.Page().Data(), true
+	} else {
+		col.inDict = false
 	}
 	return nil
 }
 
-// readPage hands over a page's values, in runs between those that are absent.
-func readPage(p parquet.Page, at, n int, to sink) error {
-	levels := p.DefinitionLevels()
-	data := p.Data()
-	if d := p.Dictionary(); d != nil {
-		return eachRun(levels, at, n, to, func(at, from, n int) error {
-			return putIndexed(d.Page().Data(), data.Int32(), at, from, n, to)
-		})
+// done says whether there are more values than rows.
+func (col *column) done() error {
+	for col.page == nil || col.at == int(col.page.NumValues()) {
+		if err := col.turn(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
-	return eachRun(levels, at, n, to, func(at, from, n int) error { return put(data, at, from, n, to) })
+	return errors.New("it has more values than rows")
 }
 
-// eachRun calls do for each run of present values: rows from at on have the
-// stored values from from on.
-func eachRun(levels []byte, at, n int, to sink, do func(at, from, n int) error) error {
-	if len(levels) == 0 {
-		return do(at, 0, n)
+// read hands over the values of the next n rows, which are the batch's first.
+func (col *column) read(n int) error {
+	for at := 0; at < n; {
+		if col.page == nil || col.at == int(col.page.NumValues()) {
+			if err := col.turn(); errors.Is(err, io.EOF) {
+				return errors.New("it has fewer values than rows")
+			} else if err != nil {
+				return err
+			}
+		}
+		some := min(n-at, int(col.page.NumValues())-col.at)
+		if err := col.some(at, some); err != nil {
+			return err
+		}
+		at, col.at = at+some, col.at+some
 	}
-	from := 0
+	return nil
+}
+
+// some hands over n values of the page, in runs between those that are absent.
+func (col *column) some(at, n int) error {
+	if len(col.levels) == 0 {
+		return col.run(at, n)
+	}
+	levels := col.levels[col.at:][:n]
 	for i := 0; i < n; {
 		if levels[i] == 0 {
-			to.none(at + i)
+			col.to.none(at + i)
 			i++
 			continue
 		}
@@ -216,76 +267,125 @@ func eachRun(levels []byte, at, n int, to sink, do func(at, from, n int) error) 
 		for i < n && levels[i] != 0 {
 			i++
 		}
-		if err := do(at+run, from, i-run); err != nil {
+		if err := col.run(at+run, i-run); err != nil {
 			return err
 		}
-		from += i - run
 	}
 	return nil
 }
 
-// put hands over n plain values.
-func put(data encoding.Values, at, from, n int, to sink) error {
-	switch data.Kind() {
-	case encoding.Int64:
-		to.ints(at, data.Int64()[from:from+n])
+// run hands over n values that are there.
+func (col *column) run(at, n int) error {
+	from := col.stored
+	col.stored += n
+	if !col.inDict {
+		return col.plain(at, from, n)
+	}
+	return col.indexed(at, col.data.Int32()[from:from+n])
+}
+
+// plain hands over n values that are stored as they are.
+func (col *column) plain(at, from, n int) error {
+	switch data := col.data; data.Kind() {
+	case encoding.Boolean:
+		bits := data.Boolean()
+		col.booleans(at, n, func(i int) bool { return bits[(from+i)/8]>>((from+i)%8)&1 != 0 })
 	case encoding.Int32:
-		wide := make([]int64, n)
-		for i, v := range data.Int32()[from : from+n] {
-			wide[i] = int64(v)
-		}
-		to.ints(at, wide)
-	case encoding.Double:
-		to.floats(at, data.Double()[from:from+n])
+		col.ints(at, pick(data.Int32()[from:from+n], col.wide))
+	case encoding.Int64:
+		col.ints(at, data.Int64()[from:from+n])
 	case encoding.Float:
-		wide := make([]float64, n)
-		for i, v := range data.Float()[from : from+n] {
-			wide[i] = float64(v)
-		}
-		to.floats(at, wide)
+		col.to.floats(at, pick(data.Float()[from:from+n], double))
+	case encoding.Double:
+		col.to.floats(at, data.Double()[from:from+n])
 	case encoding.ByteArray:
 		text, offsets := data.ByteArray()
-		to.texts(at, n, func(i int) []byte { return text[offsets[from+i]:offsets[from+i+1]] })
+		col.to.texts(at, n, func(i int) []byte { return text[offsets[from+i]:offsets[from+i+1]] })
 	case encoding.FixedLenByteArray:
 		text, size := data.FixedLenByteArray()
-		to.texts(at, n, func(i int) []byte { return text[(from+i)*size : (from+i+1)*size] })
+		col.to.texts(at, n, func(i int) []byte { return text[(from+i)*size : (from+i+1)*size] })
 	default:
-		return fmt.Errorf("values of kind %v are not read; save them as numbers or text", data.Kind())
+		return unreadable(data.Kind())
 	}
 	return nil
 }
 
-// putIndexed hands over n values of a dictionary.
-func putIndexed(dict encoding.Values, index []int32, at, from, n int, to sink) error {
-	index = index[from : from+n]
-	if g, ok := to.(*groupSink); ok && dict.Kind() == encoding.ByteArray {
-		g.indexed(at, index, dict)
-		return nil
-	}
-	switch dict.Kind() {
-	case encoding.Int64:
-		to.ints(at, pick(dict.Int64(), index, func(v int64) int64 { return v }))
+// indexed hands over values of the dictionary.
+func (col *column) indexed(at int, index []int32) error {
+	n := len(index)
+	switch dict := col.dict; dict.Kind() {
 	case encoding.Int32:
-		to.ints(at, pick(dict.Int32(), index, func(v int32) int64 { return int64(v) }))
-	case encoding.Double:
-		to.floats(at, pick(dict.Double(), index, func(v float64) float64 { return v }))
+		v := dict.Int32()
+		col.ints(at, pick(index, func(k int32) int64 { return col.wide(v[k]) }))
+	case encoding.Int64:
+		v := dict.Int64()
+		col.ints(at, pick(index, func(k int32) int64 { return v[k] }))
 	case encoding.Float:
-		to.floats(at, pick(dict.Float(), index, func(v float32) float64 { return float64(v) }))
+		v := dict.Float()
+		col.to.floats(at, pick(index, func(k int32) float64 { return float64(v[k]) }))
+	case encoding.Double:
+		v := dict.Double()
+		col.to.floats(at, pick(index, func(k int32) float64 { return v[k] }))
 	case encoding.ByteArray:
+		if g, ok := col.to.(*groupSink); ok {
+			g.indexed(at, index, dict)
+			break
+		}
 		text, offsets := dict.ByteArray()
-		to.texts(at, n, func(i int) []byte { return text[offsets[index[i]]:offsets[index[i]+1]] })
+		col.to.texts(at, n, func(i int) []byte { return text[offsets[index[i]]:offsets[index[i]+1]] })
+	case encoding.FixedLenByteArray:
+		text, size := dict.FixedLenByteArray()
+		col.to.texts(at, n, func(i int) []byte { return text[int(index[i])*size:][:size] })
 	default:
-		return fmt.Errorf("values of kind %v are not read; save them as numbers or text", dict.Kind())
+		return unreadable(dict.Kind())
 	}
 	return nil
 }
 
-func pick[T, U any](dict []T, index []int32, as func(T) U) []U {
-	out := make([]U, len(index))
-	for i, k := range index {
-		out[i] = as(dict[k])
+func unreadable(k encoding.Kind) error {
+	return fmt.Errorf("values of kind %v are not read; save them as numbers or text", k)
+}
+
+// wide is a stored number of 32 bits.
+func (col *column) wide(n int32) int64 {
+	if col.unsigned {
+		return int64(uint32(n))
+	}
+	return int64(n)
+}
+
+func double(x float32) float64 { return float64(x) }
+
+func pick[T, U any](from []T, as func(T) U) []U {
+	out := make([]U, len(from))
+	for i, v := range from {
+		out[i] = as(v)
 	}
 	return out
+}
+
+// ints hands over whole numbers, as text where there is one that no int64 holds.
+func (col *column) ints(at int, v []int64) {
+	if col.unsigned && slices.ContainsFunc(v, func(n int64) bool { return n < 0 }) {
+		col.to.texts(at, len(v), func(i int) []byte { return strconv.AppendUint(nil, uint64(v[i]), 10) })
+		return
+	}
+	col.to.ints(at, v)
+}
+
+// booleans are 0 and 1 to a statistic of numbers, and else the words.
+func (col *column) booleans(at, n int, v func(i int) bool) {
+	if _, ok := col.to.(*numberSink); !ok {
+		col.to.texts(at, n, func(i int) []byte { return strconv.AppendBool(nil, v(i)) })
+		return
+	}
+	numbers := make([]int64, n)
+	for i := range numbers {
+		if v(i) {
+			numbers[i] = 1
+		}
+	}
+	col.to.ints(at, numbers)
 }
 
 // personSink makes people of values.
@@ -296,8 +396,10 @@ type personSink struct {
 
 func (s *personSink) ints(at int, v []int64) {
 	for i, n := range v {
-		s.b.people[at+i] = person{s.c.number, uint64(n)}
-		if s.b.shard != nil {
+		putPerson(s.b.record(at+i), person{s.c.number, uint64(n)})
+	}
+	if s.b.shard != nil {
+		for i, n := range v {
 			s.b.shard[at+i] = hashInt(n)
 		}
 	}
@@ -314,14 +416,14 @@ func (s *personSink) texts(at, n int, v func(int) []byte) {
 			s.none(at + i)
 			continue
 		}
-		s.b.people[at+i] = s.c.textPerson(text)
+		putPerson(s.b.record(at+i), s.c.textPerson(text))
 		if s.b.shard != nil {
 			s.b.shard[at+i] = hashText(string(text))
 		}
 	}
 }
 
-func (s *personSink) none(at int) { s.b.group[at] = dropped }
+func (s *personSink) none(at int) { putGroup(s.b.record(at), dropped) }
 
 // groupSink numbers the values of a group column. Values that were met before are
 // known without asking the dictionary that all workers share.
@@ -335,7 +437,8 @@ type groupSink struct {
 }
 
 func (s *groupSink) put(row int, number uint32) {
-	s.b.group[row] = s.c.dict.fold(s.column, s.b.group[row], number)
+	r := s.b.record(row)
+	putGroup(r, s.c.dict.fold(s.column, groupOf(r), number))
 }
 
 func (s *groupSink) ints(at int, v []int64) {
@@ -388,50 +491,56 @@ func (s *groupSink) indexed(at int, index []int32, dict encoding.Values) {
 
 func (s *groupSink) none(at int) { s.put(at, s.c.dict.number(s.column, "")) }
 
-// numberSink keeps numbers; text is read as CSV would.
-type numberSink []float64
+// numberSink makes codes of numbers; text is read as CSV would.
+type numberSink struct {
+	b    *batch
+	slot int
+	*statistic
+}
 
-func (s numberSink) ints(at int, v []int64) {
+func (s *numberSink) ints(at int, v []int64) {
 	for i, n := range v {
-		s[at+i] = float64(n)
+		putCode(s.b.record(at+i), s.slot, s.encode(float64(n)))
 	}
 }
 
-func (s numberSink) floats(at int, v []float64) { copy(s[at:], v) }
-
-func (s numberSink) texts(at, n int, v func(int) []byte) {
-	for i := range n {
-		x, err := strconv.ParseFloat(string(v(i)), 64)
-		if err != nil && !errors.Is(err, strconv.ErrRange) {
-			x = math.NaN()
-		}
-		s[at+i] = x
-	}
-}
-
-func (s numberSink) none(at int) { s[at] = math.NaN() }
-
-// hashSink keeps hashes of values.
-type hashSink []uint64
-
-func (s hashSink) ints(at int, v []int64) {
-	for i, n := range v {
-		s[at+i] = max(1, hashInt(n))
-	}
-}
-
-func (s hashSink) floats(at int, v []float64) {
+func (s *numberSink) floats(at int, v []float64) {
 	for i, x := range v {
-		s[at+i] = max(1, hashText(strconv.FormatFloat(x, 'g', -1, 64)))
+		putCode(s.b.record(at+i), s.slot, s.encode(x))
 	}
 }
 
-func (s hashSink) texts(at, n int, v func(int) []byte) {
+func (s *numberSink) texts(at, n int, v func(int) []byte) {
 	for i := range n {
-		if text := v(i); len(text) > 0 {
-			s[at+i] = max(1, hashText(string(text)))
-		}
+		putCode(s.b.record(at+i), s.slot, s.textCode(v(i)))
 	}
 }
 
-func (s hashSink) none(int) {}
+func (s *numberSink) none(at int) { putCode(s.b.record(at), s.slot, missing) }
+
+// hashSink makes codes of hashes of values.
+type hashSink struct {
+	b    *batch
+	slot int
+	*statistic
+}
+
+func (s *hashSink) ints(at int, v []int64) {
+	for i, n := range v {
+		putCode(s.b.record(at+i), s.slot, s.hashCode(hashInt(n)))
+	}
+}
+
+func (s *hashSink) floats(at int, v []float64) {
+	for i, x := range v {
+		putCode(s.b.record(at+i), s.slot, s.hashCode(hashText(strconv.FormatFloat(x, 'g', -1, 64))))
+	}
+}
+
+func (s *hashSink) texts(at, n int, v func(int) []byte) {
+	for i := range n {
+		putCode(s.b.record(at+i), s.slot, s.textCode(v(i)))
+	}
+}
+
+func (s *hashSink) none(at int) { putCode(s.b.record(at), s.slot, missing) }

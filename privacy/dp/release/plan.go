@@ -14,10 +14,10 @@ import (
 type plan struct {
 	*Query
 	stats  []statistic
-	offset []int // of each statistic's cells
-	cells  int   // of a group
-	slots  []int // index of each statistic's code in a record; -1 for none
-	codes  int   // of a record
+	offset []int        // of each statistic's cells
+	cells  int          // of a group
+	slots  []int        // index of each statistic's code in a record; -1 for none
+	coded  []*statistic // those that have a code in a record, by slot
 	parts  [][]noise
 
 	selection  *dp.Selection // nil where no group is named from the data
@@ -47,7 +47,7 @@ func newPlan(q *Query) (*plan, error) {
 		p.cells += st.cells
 		slot := -1
 		if s.Column != "" {
-			slot, p.codes = p.codes, p.codes+1
+			slot, p.coded = len(p.coded), append(p.coded, &st)
 		}
 		p.slots = append(p.slots, slot)
 		p.stats = append(p.stats, st)

@@ -34,9 +34,9 @@ func (c *collector) readPostgres(ctx context.Context, url string) error {
 		return fmt.Errorf("read table %s: %w", c.Table, err)
 	}
 	defer rows.Close()
-	b := c.newBatch(textRows)
+	b := c.newBatch()
 	for rows.Next() {
-		if c.textRow(b, rows.RawValues()); b.n == textRows {
+		if c.textRow(b, rows.RawValues()); b.n == blockRows {
 			if err := c.add(b); err != nil {
 				return err
 			}

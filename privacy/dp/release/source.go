@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -55,14 +54,14 @@ func AggregateRows(ctx context.Context, q *Query, rows iter.Seq[[]string], o Opt
 		return nil, err
 	}
 	defer c.close()
-	b := c.newBatch(textRows)
+	b := c.newBatch()
 	fields := make([][]byte, len(p.columns()))
 	for row := range rows {
 		clear(fields)
 		for i := range min(len(row), len(fields)) {
 			fields[i] = []byte(row[i])
 		}
-		if c.textRow(b, fields); b.n == textRows {
+		if c.textRow(b, fields); b.n == blockRows {
 			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
 				return nil, err
 			}
@@ -157,26 +156,7 @@ func (p *plan) find(names []string) ([]int, error) {
 	return out, nil
 }
 
-// newBatch makes room for rows.
-func (c *collector) newBatch(rows int) *batch {
-	b := &batch{people: make([]person, rows), group: make([]uint32, rows), nums: make([][]float64, c.codes), hashes: make([][]uint64, c.codes)}
-	if c.Shards > 1 {
-		b.shard = make([]uint64, rows)
-	}
-	for i, st := range c.stats {
-		if slot := c.slots[i]; slot >= 0 && st.hashed {
-			b.hashes[slot] = make([]uint64, rows)
-		} else if slot >= 0 {
-			b.nums[slot] = make([]float64, rows)
-		}
-	}
-	return b
-}
-
-const (
-	textRows  = 16 << 10 // of a batch that comes as text
-	lineBytes = 1 << 20  // longer lines are left out
-)
+const lineBytes = 1 << 20 // longer lines are left out
 
 // readCSV reads lines; a field with a line break in quotes ends with its line.
 // That a line is malformed is never said: what fields it has, it has.
@@ -197,7 +177,7 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 	if err != nil {
 		return err
 	}
-	b := c.newBatch(textRows)
+	b := c.newBatch()
 	var row, needed [][]byte
 	read := int64(0) // bytes since progress was told
 	for {
@@ -217,7 +197,7 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 			}
 			c.textRow(b, needed)
 		}
-		if b.n == textRows || err != nil {
+		if b.n == blockRows || err != nil {
 			if err := errors.Join(ctx.Err(), c.add(b)); err != nil {
 				return err
 			}
@@ -234,12 +214,12 @@ func (c *collector) readCSV(ctx context.Context, r io.Reader, comma byte) error 
 func (c *collector) textRow(b *batch, fields [][]byte) {
 	i := b.n
 	b.n++
-	b.group[i] = 0
+	r := b.record(i)
 	if len(fields[0]) == 0 {
-		b.group[i] = dropped
+		putGroup(r, dropped)
 		return
 	}
-	b.people[i] = c.textPerson(fields[0])
+	putPerson(r, c.textPerson(fields[0]))
 	if b.shard != nil {
 		b.shard[i] = hashText(string(fields[0]))
 	}
@@ -247,21 +227,25 @@ func (c *collector) textRow(b *batch, fields [][]byte) {
 	for k := range c.GroupBy {
 		group = c.dict.fold(k, group, c.dict.number(k, string(fields[1+k])))
 	}
-	b.group[i] = group
+	putGroup(r, group)
 	for slot, f := range fields[1+len(c.GroupBy):] {
-		if b.hashes[slot] != nil {
-			b.hashes[slot][i] = 0
-			if len(f) > 0 {
-				b.hashes[slot][i] = max(1, hashText(string(f)))
-			}
-			continue
-		}
-		x, err := strconv.ParseFloat(string(f), 64)
-		if err != nil && !errors.Is(err, strconv.ErrRange) { // of those, the infinity is the value
-			x = math.NaN()
-		}
-		b.nums[slot][i] = x
+		putCode(r, slot, c.coded[slot].textCode(f))
 	}
+}
+
+// textCode is the code of a value that comes as text.
+func (st *statistic) textCode(text []byte) int32 {
+	if st.hashed {
+		if len(text) == 0 {
+			return missing
+		}
+		return st.hashCode(hashText(string(text)))
+	}
+	x, err := strconv.ParseFloat(string(text), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // of those, the infinity is the value
+		return missing
+	}
+	return st.encode(x)
 }
 
 // lineReader gives lines without their ends, in memory that the next call uses
