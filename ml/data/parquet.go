@@ -57,8 +57,12 @@ func decodeParquet(b []byte, schema *Schema, opt Options) (set *Set, err error) 
 	if err != nil {
 		return nil, err
 	}
+	var unsigned []bool
+	for _, c := range f.Root().Columns() {
+		unsigned = append(unsigned, parquetcheck.Unsigned(c.Type()))
+	}
 	for _, group := range f.RowGroups() {
-		if err := addRows(e, group); err != nil {
+		if err := addRows(e, group, unsigned); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +95,7 @@ func parquetColumns(root *parquet.Column, limits Limits) ([]string, error) {
 	return header, nil
 }
 
-func addRows(e *encoder, group parquet.RowGroup) error {
+func addRows(e *encoder, group parquet.RowGroup, unsigned []bool) error {
 	rows := group.Rows()
 	defer rows.Close()
 	batch, cells := make([]parquet.Row, 64), make([]string, len(e.fields))
@@ -100,7 +104,7 @@ func addRows(e *encoder, group parquet.RowGroup) error {
 		for _, row := range batch[:n] {
 			clear(cells)
 			for _, v := range row {
-				text, err := cellText(v)
+				text, err := cellText(v, unsigned[v.Column()])
 				if err != nil {
 					return fmt.Errorf("row %d, column %q: %w", len(e.set.Y)+1, e.fields[v.Column()].Name, err)
 				}
@@ -124,17 +128,15 @@ func addRows(e *encoder, group parquet.RowGroup) error {
 
 // cellText is a value as CSV would hold it, exact for every number; an absent
 // one is empty.
-func cellText(v parquet.Value) (string, error) {
+func cellText(v parquet.Value, unsigned bool) (string, error) {
 	if v.IsNull() {
 		return "", nil
 	}
 	switch v.Kind() {
 	case parquet.Boolean:
 		return strconv.FormatBool(v.Boolean()), nil
-	case parquet.Int32:
-		return strconv.FormatInt(int64(v.Int32()), 10), nil
-	case parquet.Int64:
-		return strconv.FormatInt(v.Int64(), 10), nil
+	case parquet.Int32, parquet.Int64:
+		return string(parquetcheck.AppendInt(nil, v, unsigned)), nil
 	case parquet.Float:
 		return strconv.FormatFloat(float64(v.Float()), 'g', -1, 32), nil
 	case parquet.Double:

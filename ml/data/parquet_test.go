@@ -2,6 +2,7 @@ package data
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"runtime"
 	"slices"
@@ -17,13 +18,15 @@ func TestParquetTypes(t *testing.T) {
 	type row struct {
 		I32 int32
 		I64 int64
+		U32 uint32
+		U64 uint64
 		F32 float32
 		F64 float64
 		Y   int64
 	}
 	var rows []row
 	for i := range 500 {
-		rows = append(rows, row{int32(-i), int64(i) << 20, float32(i) / 7, float64(i) / 9, int64(i % 3)})
+		rows = append(rows, row{int32(-i), int64(i) << 20, math.MaxUint32 - uint32(i), 1<<63 + uint64(i)<<40, float32(i) / 7, float64(i) / 9, int64(i % 3)})
 	}
 	var b bytes.Buffer
 	w := parquet.NewGenericWriter[row](&b, parquet.MaxRowsPerRowGroup(200), parquet.PageBufferSize(256), parquet.Compression(&parquet.Snappy))
@@ -37,11 +40,11 @@ func TestParquetTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(s.Features, []string{"I32", "I64", "F32", "F64"}) || len(s.Y) != 500 {
+	if !slices.Equal(s.Features, []string{"I32", "I64", "U32", "U64", "F32", "F64"}) || len(s.Y) != 500 {
 		t.Fatalf("features %q, %d rows", s.Features, len(s.Y))
 	}
 	for i, r := range rows {
-		if want := []float32{float32(r.I32), float32(r.I64), r.F32, float32(r.F64)}; !slices.Equal(s.X.Row(i), want) || s.Y[i] != int(r.Y) {
+		if want := []float32{float32(r.I32), float32(r.I64), float32(r.U32), float32(r.U64), r.F32, float32(r.F64)}; !slices.Equal(s.X.Row(i), want) || s.Y[i] != int(r.Y) {
 			t.Fatalf("row %d: %v %d, want %v %d", i, s.X.Row(i), s.Y[i], want, r.Y)
 		}
 	}

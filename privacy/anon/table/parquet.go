@@ -85,17 +85,16 @@ func valueText(c *parquet.Column) (func([]byte, parquet.Value) ([]byte, error), 
 			return nil, fmt.Errorf("column %q holds %v values: save it as numbers, dates or text", c.Name(), t)
 		}
 	}
-	return plainText, nil
+	unsigned := parquetcheck.Unsigned(c.Type())
+	return func(b []byte, v parquet.Value) ([]byte, error) { return plainText(b, v, unsigned) }, nil
 }
 
-func plainText(b []byte, v parquet.Value) ([]byte, error) {
+func plainText(b []byte, v parquet.Value, unsigned bool) ([]byte, error) {
 	switch v.Kind() {
 	case parquet.Boolean:
 		return strconv.AppendBool(b, v.Boolean()), nil
-	case parquet.Int32:
-		return strconv.AppendInt(b, int64(v.Int32()), 10), nil
-	case parquet.Int64:
-		return strconv.AppendInt(b, v.Int64(), 10), nil
+	case parquet.Int32, parquet.Int64:
+		return parquetcheck.AppendInt(b, v, unsigned), nil
 	case parquet.Float:
 		return strconv.AppendFloat(b, float64(v.Float()), 'g', -1, 32), nil
 	case parquet.Double:

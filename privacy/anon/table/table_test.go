@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
 )
 
@@ -151,6 +153,22 @@ func FuzzCSV(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestUnsignedParquet(t *testing.T) {
+	type row struct {
+		A uint32 `parquet:"a"`
+		B uint64 `parquet:"b"`
+		C int32  `parquet:"c"`
+	}
+	var b bytes.Buffer
+	if err := parquet.Write(&b, []row{{math.MaxUint32, math.MaxUint64, -1}}); err != nil {
+		t.Fatal(err)
+	}
+	_, rows, err := all(file(t, "t.parquet", b.String()))
+	if err != nil || len(rows) != 1 || !slices.Equal(rows[0], []string{"4294967295", "18446744073709551615", "-1"}) {
+		t.Errorf("got %q, %v", rows, err)
+	}
 }
 
 func FuzzParquet(f *testing.F) {

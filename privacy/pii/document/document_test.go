@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -202,6 +204,50 @@ func TestRewriteParquet(t *testing.T) {
 	err = Rewrite(context.Background(), bytes.NewReader(b), io.Discard, Settings{Format: Parquet}, func(p Part) ([]byte, error) { return []byte("word"), nil })
 	if err == nil || !strings.Contains(err.Error(), "row 1, column id") {
 		t.Errorf("a word for a number: got %v", err)
+	}
+}
+
+// Numbers without a sign are read and replaced as what they are, also where the
+// highest bit is set.
+func TestUnsignedParquet(t *testing.T) {
+	type row struct {
+		Phone uint64 `parquet:"phone"`
+		Card  uint32 `parquet:"card"`
+	}
+	var in, out bytes.Buffer
+	if err := parquet.Write(&in, []row{{1<<63 + 5, 4_000_000_000}, {7, 8}}); err != nil {
+		t.Fatal(err)
+	}
+	var seen []string
+	err := Rewrite(context.Background(), &in, &out, Settings{Format: Parquet, Subject: "card"}, func(p Part) ([]byte, error) {
+		seen = append(seen, p.Subject+" "+string(p.Text))
+		switch string(p.Text) {
+		case "9223372036854775813":
+			return []byte("18446744073709551615"), nil
+		case "4000000000":
+			return []byte("4294967295"), nil
+		}
+		return p.Text, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"4000000000 9223372036854775813", "4000000000 4000000000", "8 7", "8 8"}; !slices.Equal(seen, want) {
+		t.Errorf("read %q, want %q", seen, want)
+	}
+	rows, err := parquet.Read[row](bytes.NewReader(out.Bytes()), int64(out.Len()))
+	if err != nil || !slices.Equal(rows, []row{{math.MaxUint64, math.MaxUint32}, {7, 8}}) {
+		t.Errorf("wrote %+v, %v", rows, err)
+	}
+	for _, bad := range []string{"-1", "18446744073709551616", "1.5", ""} {
+		in.Reset()
+		if err := parquet.Write(&in, []row{{1, 2}}); err != nil {
+			t.Fatal(err)
+		}
+		err := Rewrite(context.Background(), &in, io.Discard, Settings{Format: Parquet}, func(p Part) ([]byte, error) { return []byte(bad), nil })
+		if err == nil || !strings.Contains(err.Error(), "64 bits") {
+			t.Errorf("%q for a number: got %v", bad, err)
+		}
 	}
 }
 

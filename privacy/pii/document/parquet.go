@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -84,16 +85,17 @@ func openParquet(j *job, at io.ReaderAt, size int64) (f *parquet.File, err error
 // A table is a file on its way through.
 type table struct {
 	*job
-	columns []string // leaves, by their number
-	subject int      // the number of the leaf that names people, from 1
-	out     *parquet.GenericWriter[any]
-	row     int64
+	columns  []string // leaves, by their number
+	unsigned []bool   // whether their whole numbers have no sign
+	subject  int      // the number of the leaf that names people, from 1
+	out      *parquet.GenericWriter[any]
+	row      int64
 }
 
 func (t *table) leaves(c *parquet.Column, path []string) {
 	path = append(path[:len(path):len(path)], c.Name())
 	if c.Leaf() {
-		t.columns = append(t.columns, strings.Join(path, "."))
+		t.columns, t.unsigned = append(t.columns, strings.Join(path, ".")), append(t.unsigned, parquetcheck.Unsigned(c.Type()))
 		if t.columns[len(t.columns)-1] == t.subjectColumn && t.subjectColumn != "" {
 			t.subject = len(t.columns)
 		}
@@ -145,7 +147,7 @@ func (t *table) cells(row parquet.Row) error {
 	subject := ""
 	for _, v := range row {
 		if v.Column() == t.subject-1 && !v.IsNull() {
-			subject = v.String()
+			subject = t.text(v)
 		}
 	}
 	for i, v := range row {
@@ -160,7 +162,7 @@ func (t *table) cells(row parquet.Row) error {
 				continue
 			}
 		case parquet.Int32, parquet.Int64:
-			text, number = []byte(v.String()), true
+			text, number = []byte(t.text(v)), true
 		default:
 			continue
 		}
@@ -173,15 +175,23 @@ func (t *table) cells(row parquet.Row) error {
 		if t.out == nil || bytes.Equal(out, text) {
 			continue
 		}
-		if row[i], err = replaced(v, out); err != nil {
+		if row[i], err = replaced(v, out, t.unsigned[v.Column()]); err != nil {
 			return fmt.Errorf("%s%s: %w", t.prefix, name, err)
 		}
 	}
 	return nil
 }
 
+// text is a value as it is read.
+func (t *table) text(v parquet.Value) string {
+	if k := v.Kind(); k == parquet.Int32 || k == parquet.Int64 {
+		return string(parquetcheck.AppendInt(nil, v, t.unsigned[v.Column()]))
+	}
+	return v.String()
+}
+
 // replaced is a value of the same kind and place with another text.
-func replaced(v parquet.Value, text []byte) (parquet.Value, error) {
+func replaced(v parquet.Value, text []byte, unsigned bool) (parquet.Value, error) {
 	var out parquet.Value
 	switch v.Kind() {
 	case parquet.FixedLenByteArray:
@@ -192,17 +202,35 @@ func replaced(v parquet.Value, text []byte) (parquet.Value, error) {
 	case parquet.ByteArray:
 		out = parquet.ByteArrayValue(bytes.Clone(text))
 	case parquet.Int32:
-		var n int32
-		if _, err := fmt.Sscanf(string(text)+"\n", "%d\n", &n); err != nil {
-			return v, fmt.Errorf("%.20q is no whole number of 32 bits, as the column asks", text)
+		n, err := number(text, 32, unsigned)
+		if err != nil {
+			return v, err
 		}
-		out = parquet.Int32Value(n)
+		out = parquet.Int32Value(int32(n))
 	default:
-		var n int64
-		if _, err := fmt.Sscanf(string(text)+"\n", "%d\n", &n); err != nil {
-			return v, fmt.Errorf("%.20q is no whole number of 64 bits, as the column asks", text)
+		n, err := number(text, 64, unsigned)
+		if err != nil {
+			return v, err
 		}
-		out = parquet.Int64Value(n)
+		out = parquet.Int64Value(int64(n))
 	}
 	return out.Level(v.RepetitionLevel(), v.DefinitionLevel(), v.Column()), nil
+}
+
+// number reads a whole number that a column of so many bits can hold; of one below
+// zero the bits are those of two's complement.
+func number(text []byte, bits int, unsigned bool) (uint64, error) {
+	var n uint64
+	var err error
+	if unsigned {
+		n, err = strconv.ParseUint(string(text), 10, bits)
+	} else {
+		var signed int64
+		signed, err = strconv.ParseInt(string(text), 10, bits)
+		n = uint64(signed)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%.20q is no whole number of %d bits, as the column asks", text, bits)
+	}
+	return n, nil
 }
