@@ -121,7 +121,7 @@ func (c *collector) rowGroup(ctx context.Context, g parquet.RowGroup, at []int, 
 	sinks := c.sinks(b)
 	for k, name := range c.columns() {
 		chunk := chunks[at[k]]
-		columns = append(columns, &column{name: name, unsigned: unsigned(chunk.Type()), pages: chunk.Pages(), to: sinks[k]})
+		columns = append(columns, &column{name: name, unsigned: parquetcheck.Unsigned(chunk.Type()), pages: chunk.Pages(), to: sinks[k]})
 	}
 	for left := g.NumRows(); left > 0; left -= int64(b.n) {
 		b.n = int(min(left, blockRows))
@@ -185,15 +185,6 @@ type column struct {
 	inDict   bool
 	at       int // of the page's rows
 	stored   int // of its values, which lack those that are absent
-}
-
-// unsigned reports whether whole numbers of a type are stored without a sign.
-func unsigned(t parquet.Type) bool {
-	if l := t.LogicalType(); l != nil {
-		i, ok := l.Value.(*format.IntType)
-		return ok && !i.IsSigned
-	}
-	return false
 }
 
 // close gives up what was not read.
