@@ -44,11 +44,11 @@ func (r *redisServer) start(t *testing.T) {
 		need.Missing(t, "redis", "redis-server (Debian: apt-get install redis-server)")
 	}
 	r.cmd = exec.Command("redis-server", "--port", "0", "--unixsocket", r.socket, "--save", "", "--appendonly", "no", "--dir", filepath.Dir(r.socket))
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	need.DieTogether(r.cmd, syscall.SIGKILL)
 	begun := make(chan error)
 	r.done = make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // Pdeathsig tells of the death of the thread
+		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := r.cmd.Start()
 		begun <- err

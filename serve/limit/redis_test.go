@@ -54,11 +54,11 @@ func startRedis(t testing.TB) *server {
 func (s *server) start(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.Command("redis-server", "--port", "0", "--unixsocket", s.socket, "--save", "", "--appendonly", "no", "--dir", filepath.Dir(s.socket))
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	need.DieTogether(s.cmd, syscall.SIGKILL)
 	s.done = make(chan error, 1)
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // Pdeathsig tells of the death of the thread
+		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := s.cmd.Start()
 		started <- err

@@ -118,7 +118,8 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(p.bin, name), args...)
 	cmd.Dir = p.dir
 	// Should the tests be killed, the server ends at once too.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.owner, Pdeathsig: syscall.SIGQUIT}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.owner}
+	need.DieTogether(cmd, syscall.SIGQUIT)
 	return cmd
 }
 
@@ -133,7 +134,6 @@ func (p *Postgres) Start(t testing.TB) {
 	started := make(chan error)
 	p.done = make(chan struct{})
 	go func() {
-		// Pdeathsig tells of the death of the thread, not of the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		defer close(p.done)

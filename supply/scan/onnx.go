@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -260,7 +259,7 @@ func plainFile(dir, location string) (int64, error) {
 		if i < len(name) {
 			continue
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 {
+		if links(info) > 1 {
 			return 0, errLinked
 		}
 		if !info.Mode().IsRegular() {
