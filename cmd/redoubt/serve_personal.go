@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/redoubt-ml/redoubt/privacy/mask"
 	"github.com/redoubt-ml/redoubt/privacy/pii"
@@ -92,10 +93,7 @@ func newLogMask() (func(string) string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(text string) string {
-		if text == "" {
-			return ""
-		}
+	return remembered(func(text string) string {
 		ctx := context.Background()
 		found, err := s.Scan(ctx, []byte(text))
 		if err != nil || len(found) == 0 {
@@ -106,5 +104,31 @@ func newLogMask() (func(string) string, error) {
 			return "[masked]"
 		}
 		return string(masked)
-	}, nil
+	}), nil
+}
+
+// remembered is a mask that knows short texts that it has left as they are: of most
+// entries the details are those of the entry before.
+func remembered(mask func(string) string) func(string) string {
+	const most, longest = 1024, 128
+	var mu sync.RWMutex
+	harmless := map[string]bool{"": true}
+	return func(text string) string {
+		mu.RLock()
+		known := harmless[text]
+		mu.RUnlock()
+		if known {
+			return text
+		}
+		masked := mask(text)
+		if masked == text && len(text) <= longest {
+			mu.Lock()
+			if len(harmless) >= most {
+				clear(harmless)
+			}
+			harmless[strings.Clone(text)] = true
+			mu.Unlock()
+		}
+		return masked
+	}
 }

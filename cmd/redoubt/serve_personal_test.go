@@ -96,3 +96,28 @@ func TestLogMaskLeavesIDs(t *testing.T) {
 		t.Errorf("%d of 300,000 texts without personal data were masked", lost)
 	}
 }
+
+// What was found harmless once is not looked at again, what was masked is masked
+// every time, and neither many texts nor long ones are kept.
+func TestLogMaskRemembers(t *testing.T) {
+	asked := 0
+	hide := remembered(func(s string) string {
+		asked++
+		return strings.ReplaceAll(s, "secret", "******")
+	})
+	for range 3 {
+		for _, c := range [][2]string{{"rest", "rest"}, {"a secret", "a ******"}, {strings.Repeat("x", 1000), strings.Repeat("x", 1000)}} {
+			if got := hide(c[0]); got != c[1] {
+				t.Errorf("%.20q became %.20q", c[0], got)
+			}
+		}
+	}
+	if asked != 1+3+3 {
+		t.Errorf("asked %d times, want 7", asked)
+	}
+	for i := range 10_000 {
+		if s := fmt.Sprint("secret ", i); hide(s) == s || hide(s[1:]) != s[1:] {
+			t.Fatalf("%q was not told apart", s)
+		}
+	}
+}

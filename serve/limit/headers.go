@@ -39,8 +39,9 @@ func (h Headers) Write(header http.Header, a Answer) {
 		}
 	}
 	if tightest != nil {
-		header.Set("RateLimit-Policy", string(policies))
-		header.Set("RateLimit", string(limits))
+		// As Set does, with one array for both values instead of one each.
+		v := [...]string{string(policies), string(limits)}
+		header["Ratelimit-Policy"], header["Ratelimit"] = v[0:1:1], v[1:2:2]
 		if h.Legacy {
 			header.Set("X-RateLimit-Limit", strconv.Itoa(tightest.Limit.Count))
 			header.Set("X-RateLimit-Remaining", strconv.Itoa(tightest.Remaining))

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -12,6 +13,30 @@ import (
 func TestDefaultsFitTheSchema(t *testing.T) {
 	if err := (Document{ID: "x", Text: Defaults()}).Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Decisions by the defaults are remembered by what [question] holds. A default that
+// asked for anything else would have them wrong.
+func TestDefaultsAskWhatIsRemembered(t *testing.T) {
+	for _, forbidden := range []string{"context.time", "context.from", "context.path", "Group", "context has", "context["} {
+		if strings.Contains(defaults, forbidden) {
+			t.Errorf("default.cedar asks for %s, which questions leave out", forbidden)
+		}
+	}
+}
+
+func TestAnswersAreBounded(t *testing.T) {
+	var a answers
+	for i := range 3 * maxAnswers {
+		q := question{principal: fmt.Sprint("user:", i)}
+		a.put(q, Decision{Allowed: true})
+		if d, ok := a.get(q); !ok || !d.Allowed {
+			t.Fatal("what was just remembered is forgotten")
+		}
+		if len(a.known) > maxAnswers {
+			t.Fatalf("%d answers are remembered", len(a.known))
+		}
 	}
 }
 

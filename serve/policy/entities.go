@@ -79,8 +79,12 @@ func knownTraits() map[traits]cedar.Record {
 	return known
 }
 
+func traitsOf(q *Request) traits {
+	return traits{kindOf(q.Principal.ID), q.Principal.Method, q.Principal.Scopes != nil}
+}
+
 func (c *compiled) entities(q *Request) *entities {
-	t := traits{kindOf(q.Principal.ID), q.Principal.Method, q.Principal.Scopes != nil}
+	t := traitsOf(q)
 	attributes, known := c.traits[t]
 	if !known {
 		attributes = t.record()
@@ -155,50 +159,52 @@ func members(group cedar.EntityType, names []string) cedar.EntityUIDSet {
 
 // circumstances are the context of the schema. They hold what is looked up in
 // data, so that the policies need not.
-func (c *compiled) circumstances(q *Request) (cedar.Record, error) {
-	roles, granted, err := c.holds(q)
-	if err != nil {
-		return cedar.Record{}, err
+func circumstances(q *Request, f facts) cedar.Record {
+	roles := make([]cedar.Value, len(f.roles))
+	for i, r := range f.roles {
+		roles[i] = cedar.String(r)
 	}
-	scope, err := inScope(q.Principal.Scopes, q)
-	if err != nil {
-		return cedar.Record{}, err
-	}
-	once, fresh := c.verified(q)
 	m := cedar.RecordMap{
 		"time":         cedar.NewDatetime(q.Context.Time),
 		"path":         cedar.String(q.Context.Path),
-		"roles":        roles,
-		"granted":      cedar.Boolean(granted),
-		"inScope":      cedar.Boolean(scope),
-		"secondFactor": cedar.Boolean(once),
-		"steppedUp":    cedar.Boolean(fresh),
+		"roles":        cedar.NewSet(roles...),
+		"granted":      cedar.Boolean(f.granted),
+		"inScope":      cedar.Boolean(f.inScope),
+		"secondFactor": cedar.Boolean(f.secondFactor),
+		"steppedUp":    cedar.Boolean(f.steppedUp),
 	}
 	if q.Context.From.IsValid() {
 		from := q.Context.From.Unmap().WithZone("")
 		m["from"] = cedar.IPAddr(netip.PrefixFrom(from, from.BitLen()))
 	}
-	return cedar.NewRecord(m), nil
+	return cedar.NewRecord(m)
 }
 
-// holds is the roles that the principal holds on the resource, and whether a
-// permission gives it the action.
-func (c *compiled) holds(q *Request) (roles cedar.Set, granted bool, err error) {
-	var all []cedar.Value
+// facts are what is looked up about a request at its time.
+type facts struct {
+	roles                                     []string // that the principal holds on the resource
+	granted, inScope, secondFactor, steppedUp bool
+}
+
+func (c *compiled) facts(q *Request) (f facts, err error) {
 	for _, r := range q.Principal.Roles {
 		if !c.settings.knows(r) {
-			return roles, false, fmt.Errorf("the principal has the unknown role %q", clip(r))
+			return f, fmt.Errorf("the principal has the unknown role %q", clip(r))
 		}
-		all = append(all, cedar.String(r))
 	}
+	f.roles = q.Principal.Roles[:len(q.Principal.Roles):len(q.Principal.Roles)]
 	c.grants.of(q, func(h held) {
 		if h.role != "" {
-			all = append(all, cedar.String(h.role))
+			f.roles = append(f.roles, h.role)
 		} else if q.Resource.Kind == KindModel && h.permission.Covers(q.Resource.Name, q.Action) {
-			granted = true
+			f.granted = true
 		}
 	})
-	return cedar.NewSet(all...), granted, nil
+	if f.inScope, err = inScope(q.Principal.Scopes, q); err != nil {
+		return f, err
+	}
+	f.secondFactor, f.steppedUp = c.verified(q)
+	return f, nil
 }
 
 // verified reports whether a second factor was shown, and whether recently

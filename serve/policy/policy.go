@@ -97,6 +97,7 @@ type compiled struct {
 	grants   grants
 	rules    *index
 	traits   map[traits]cedar.Record
+	answers  answers
 }
 
 // New returns an engine that decides by a state. It fails on settings, grants
@@ -200,16 +201,30 @@ func (c *compiled) decide(q *Request) Decision {
 	if err := c.decidable(q); err != nil {
 		return undecided(err)
 	}
-	context, err := c.circumstances(q)
+	f, err := c.facts(q)
 	if err != nil {
 		return undecided(err)
 	}
+	if len(c.source.Documents) > 0 {
+		return c.evaluate(q, f) // by the time or the address, for all we know
+	}
+	key := questionOf(q, f)
+	if d, ok := c.answers.get(key); ok {
+		return d
+	}
+	d := c.evaluate(q, f)
+	c.answers.put(key, d)
+	return d
+}
+
+// evaluate asks the policies.
+func (c *compiled) evaluate(q *Request, f facts) Decision {
 	things := c.entities(q)
 	s := c.rules.find(things, &cedar.Request{
 		Principal: things.principal.UID,
 		Action:    cedar.NewEntityUID("Action", cedar.String(q.Action)),
 		Resource:  things.resource.UID,
-		Context:   context,
+		Context:   circumstances(q, f),
 	})
 	if kindOf(q.Principal.ID) == local {
 		// The server's own user could change the database as well, and must be

@@ -343,14 +343,19 @@ func TestAgainstReference(t *testing.T) {
 					Sensitive: rapid.Bool().Draw(t, "sensitive"), Open: rapid.IntRange(0, 5).Draw(t, "open") == 0,
 				}
 			}
-			q := Request{p, action.Draw(t, "action"), r, Context{Time: noon}}
-			d := e.Decide(q)
-			allowed, needs := reference(&q, grants, settings)
-			if d.Allowed != allowed || d.Needs != needs {
-				t.Fatalf("%+v\n%+v\nthe reference has %v, %q", q, d, allowed, needs)
-			}
-			if !d.Allowed && d.Why == "" {
-				t.Fatalf("%+v: refused without a reason", q)
+			q := Request{p, action.Draw(t, "action"), r, Context{}}
+			// The same again later, earlier and at once: what is remembered must not
+			// outlast a grant or a second factor.
+			for _, later := range []time.Duration{0, time.Minute, -5 * time.Minute, 0} {
+				q.Context.Time = noon.Add(later)
+				d := e.Decide(q)
+				allowed, needs := reference(&q, grants, settings)
+				if d.Allowed != allowed || d.Needs != needs {
+					t.Fatalf("%+v\n%+v\nthe reference has %v, %q", q, d, allowed, needs)
+				}
+				if !d.Allowed && d.Why == "" {
+					t.Fatalf("%+v: refused without a reason", q)
+				}
 			}
 		}
 	})
