@@ -97,7 +97,7 @@ func (g *Gateway) index(ctx context.Context, c *Call) []indexed {
 // look writes the answer to a question about models.
 func look[T any](t *transport, action policy.Action, ask func(ctx context.Context, c *Call) (T, error)) error {
 	c := t.call(REST, action)
-	answer, err := about(t.g, t.r.Context(), c, func(ctx context.Context) (T, error) { return ask(ctx, c) })
+	answer, err := about(t.g, t.ctx, c, func(ctx context.Context) (T, error) { return ask(ctx, c) })
 	t.limited(c)
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (t *transport) predict() error {
 		q, single, err = t.readNamed(s, most)
 		return q, err
 	}
-	a, err := t.g.infer(t.r.Context(), c)
+	a, err := t.g.infer(t.ctx, c)
 	t.limited(c)
 	if err != nil {
 		return err

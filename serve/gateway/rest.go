@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,11 +26,11 @@ var refusedExtensions = []string{"systemsharedmemory", "cudasharedmemory", "trac
 // /api/v1/models/NAME/predict. Every other path is unknown.
 func (g *Gateway) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(Secure(w, r))
+		ctx := Secure(w, r)
 		if g.offer.Load().terms.Filter {
 			w.Header().Set("X-XSS-Protection", "1; mode=block")
 		}
-		t := &transport{g: g, w: w, r: r, id: RequestID(r.Context())}
+		t := &transport{g: g, ctx: ctx, w: w, r: r, id: RequestID(ctx)}
 		route, err := find(w.Header(), r)
 		if err == nil {
 			err = g.sameOrigin(r)
@@ -55,6 +56,7 @@ func (g *Gateway) sameOrigin(r *http.Request) error {
 // transport is one request over REST.
 type transport struct {
 	g              *Gateway
+	ctx            context.Context // the request's, with its id
 	w              http.ResponseWriter
 	r              *http.Request
 	id             string
@@ -174,7 +176,7 @@ func (t *transport) infer() error {
 		t.hurry(c)
 		return oip.ReadRequest(t.r, s.Metadata, oip.Limits{Body: most})
 	}
-	a, err := t.g.infer(t.r.Context(), c)
+	a, err := t.g.infer(t.ctx, c)
 	t.limited(c)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ const idle = time.Hour
 // write hands what waits to the system if any of it is due. What arrives
 // meanwhile goes together the next time.
 func (l *Log) write(ending bool) (pause time.Duration) {
+	runtime.Gosched() // whoever is about to bring an entry may do so, and it joins
 	l.disk.Lock()
 	defer l.disk.Unlock()
 	batch, pause := l.batch(time.Now(), ending)
