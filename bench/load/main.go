@@ -12,6 +12,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -20,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -36,9 +38,19 @@ type load struct {
 	header   int
 	watched  int
 
-	client *http.Client
-	body   []byte
-	token  string
+	host    string
+	tls     *tls.Config // nil for the clear
+	request []byte
+	token   string
+}
+
+// caller is one connection. It is read and written by hand: the callers are on the
+// server's processors, or its neighbours', and should take as little of them as
+// they can; the client of net/http takes twice as much.
+type caller struct {
+	*load
+	conn net.Conn // nil before the first call and after one that failed
+	r    *bufio.Reader
 }
 
 // outcome is what became of a call.
@@ -64,31 +76,17 @@ func main() {
 }
 
 func (l *load) run(ctx context.Context) error {
-	var err error
-	if l.body, err = io.ReadAll(os.Stdin); err != nil {
+	if err := l.prepare(); err != nil {
 		return err
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: l.callers, MaxConnsPerHost: l.callers}
-	if l.ca != "" {
-		pem, err := os.ReadFile(l.ca)
-		if err != nil {
-			return err
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return errors.New("no certificate in " + l.ca)
-		}
-		transport.TLSClientConfig = &tls.Config{RootCAs: roots}
-	}
-	l.client = &http.Client{Transport: transport, Timeout: 30 * time.Second}
-	l.connect(ctx)
+	callers := l.connect(ctx)
 	began := time.Now()
 	for l.watched > 0 && l.duration > time.Minute {
 		// A minute's outcomes at a time, or a long run would measure its own.
 		minute := *l
 		minute.duration = time.Minute
 		from := time.Now()
-		outcomes := minute.send(ctx, from)
+		outcomes := minute.send(ctx, from, callers)
 		held, err := resident(l.watched)
 		if err != nil {
 			return err
@@ -98,8 +96,51 @@ func (l *load) run(ctx context.Context) error {
 		l.duration -= time.Minute
 	}
 	from := time.Now()
-	outcomes := l.send(ctx, from)
+	outcomes := l.send(ctx, from, callers)
 	l.print(outcomes, time.Since(from))
+	return nil
+}
+
+// prepare makes the request, which is the same each time.
+func (l *load) prepare() error {
+	body, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequest(http.MethodPost, l.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if l.header > 0 {
+		r.Header.Set("Content-Type", "application/octet-stream")
+		r.Header.Set("Inference-Header-Content-Length", fmt.Sprint(l.header))
+	}
+	if l.token != "" {
+		r.Header.Set("Authorization", "Bearer "+l.token)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		return err
+	}
+	l.request, l.host = b.Bytes(), r.URL.Host
+	if r.URL.Port() == "" {
+		l.host = net.JoinHostPort(r.URL.Hostname(), r.URL.Scheme)
+	}
+	if r.URL.Scheme != "https" {
+		return nil
+	}
+	l.tls = &tls.Config{ServerName: r.URL.Hostname()}
+	if l.ca != "" {
+		pem, err := os.ReadFile(l.ca)
+		if err != nil {
+			return err
+		}
+		l.tls.RootCAs = x509.NewCertPool()
+		if !l.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return errors.New("no certificate in " + l.ca)
+		}
+	}
 	return nil
 }
 
@@ -117,19 +158,22 @@ func resident(pid int) (string, error) {
 	return "", fmt.Errorf("watch process %d: it holds no memory", pid)
 }
 
-// connect has every connection made before the clock starts, all at once so that
-// none is used twice: dozens of TLS handshakes in the first moments would be what
-// the slowest of a hundred calls measure.
-func (l *load) connect(ctx context.Context) {
-	var callers sync.WaitGroup
-	for range l.callers {
-		callers.Go(func() { l.call(ctx) })
+// connect has every connection made before the clock starts, all at once: dozens of
+// TLS handshakes in the first moments would be what the slowest of a hundred calls
+// measure.
+func (l *load) connect(ctx context.Context) []*caller {
+	callers := make([]*caller, l.callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		callers[i] = &caller{load: l}
+		wg.Go(func() { callers[i].call(ctx) })
 	}
-	callers.Wait()
+	wg.Wait()
+	return callers
 }
 
 // send makes the calls, each at its time, by as many callers as it takes.
-func (l *load) send(ctx context.Context, began time.Time) []outcome {
+func (l *load) send(ctx context.Context, began time.Time, callers []*caller) []outcome {
 	due := make(chan time.Time, l.callers)
 	go func() {
 		defer close(due)
@@ -144,15 +188,15 @@ func (l *load) send(ctx context.Context, began time.Time) []outcome {
 	}()
 	var mu sync.Mutex
 	var outcomes []outcome
-	var callers sync.WaitGroup
-	for range l.callers {
-		callers.Go(func() {
+	var wg sync.WaitGroup
+	for _, c := range callers {
+		wg.Go(func() {
 			var mine []outcome
 			for at := range due {
 				if l.rate == 0 {
 					at = time.Now()
 				}
-				status := l.call(ctx)
+				status := c.call(ctx)
 				mine = append(mine, outcome{status, time.Since(at)})
 			}
 			mu.Lock()
@@ -160,32 +204,64 @@ func (l *load) send(ctx context.Context, began time.Time) []outcome {
 			mu.Unlock()
 		})
 	}
-	callers.Wait()
+	wg.Wait()
 	return outcomes
 }
 
-func (l *load) call(ctx context.Context) int {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url, bytes.NewReader(l.body))
+// call sends the request and reads the answer. It returns the status, 0 if there is
+// none; then the next call connects anew.
+func (c *caller) call(ctx context.Context) int {
+	status, err := c.exchange(ctx)
 	if err != nil {
+		if c.conn != nil {
+			c.conn.Close() // it is of no use any more
+		}
+		c.conn = nil
 		return 0
 	}
-	r.Header.Set("Content-Type", "application/json")
-	if l.header > 0 {
-		r.Header.Set("Content-Type", "application/octet-stream")
-		r.Header.Set("Inference-Header-Content-Length", fmt.Sprint(l.header))
+	return status
+}
+
+func (c *caller) exchange(ctx context.Context) (status int, err error) {
+	if c.conn == nil {
+		if err := c.dial(ctx); err != nil {
+			return 0, err
+		}
 	}
-	if l.token != "" {
-		r.Header.Set("Authorization", "Bearer "+l.token)
+	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		return 0, err
 	}
-	a, err := l.client.Do(r)
+	if _, err := c.conn.Write(c.request); err != nil {
+		return 0, err
+	}
+	a, err := http.ReadResponse(c.r, nil)
 	if err != nil {
-		return 0
+		return 0, err
 	}
 	defer a.Body.Close()
 	if _, err := io.Copy(io.Discard, a.Body); err != nil {
-		return 0
+		return 0, err
 	}
-	return a.StatusCode
+	if a.Close {
+		c.conn.Close() // as the server said
+		c.conn = nil
+	}
+	return a.StatusCode, nil
+}
+
+func (c *caller) dial(ctx context.Context) (err error) {
+	dialer := &net.Dialer{Timeout: 30 * time.Second}
+	if c.tls == nil {
+		c.conn, err = dialer.DialContext(ctx, "tcp", c.host)
+	} else {
+		c.conn, err = (&tls.Dialer{NetDialer: dialer, Config: c.tls}).DialContext(ctx, "tcp", c.host)
+	}
+	if err != nil {
+		c.conn = nil
+		return err
+	}
+	c.r = bufio.NewReader(c.conn)
+	return nil
 }
 
 func (l *load) print(outcomes []outcome, took time.Duration) {
