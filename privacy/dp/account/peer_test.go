@@ -38,7 +38,7 @@ func TestAgainstPeer(t *testing.T) {
 		python = filepath.Join(cache, "redoubt", "dp-peers", "bin", "python")
 	}
 	if _, err := os.Stat(python); err != nil {
-		need.Missing(t, "dp-accounting", "dp_accounting ("+filepath.Join("bench", "peers", "dp-requirements.txt")+") in a virtual environment, whose python REDOUBT_DP_PYTHON names")
+		need.Missing(t, "dp-accounting", "dp_accounting ("+filepath.Join("privacy", "dp", "account", "testdata", "requirements.txt")+") in a virtual environment, whose python REDOUBT_DP_PYTHON names")
 	}
 	draw := rand.New(rand.NewPCG(7, 7))
 	between := func(lo, hi float64) float64 { return math.Exp(math.Log(lo) + draw.Float64()*math.Log(hi/lo)) }
