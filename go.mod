@@ -31,6 +31,11 @@ require github.com/ulikunitz/xz v0.5.17
 // Zstandard (internal/parquetcheck, supply/scan): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
+// Brotli and LZ4, likewise (internal/parquetcheck).
+require github.com/andybalholm/brotli v1.2.0
+
+require github.com/pierrec/lz4/v4 v4.1.21
+
 // Tests only (cmd/redoubt): scripts that run the real binary.
 require github.com/rogpeppe/go-internal v1.16.0
 
@@ -160,7 +165,6 @@ require (
 	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e // indirect
 	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
-	github.com/andybalholm/brotli v1.2.0 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/boombuler/barcode v1.0.1-0.20190219062509-6c824513bacc // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
@@ -191,7 +195,6 @@ require (
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect
-	github.com/pierrec/lz4/v4 v4.1.21 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

@@ -7,24 +7,31 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/format"
+	"github.com/pierrec/lz4/v4"
 )
 
 // A page that states 100 bytes and unpacks to ten million is refused after
 // little more than 100.
 func TestPageBomb(t *testing.T) {
 	zeros := make([]byte, 10_000_000)
-	var z, g bytes.Buffer
+	var z, g, b bytes.Buffer
 	enc, err := zstd.NewWriter(&z)
 	if err != nil {
 		t.Fatal(err)
 	}
 	zip := gzip.NewWriter(&g)
+	l := make([]byte, lz4.CompressBlockBound(len(zeros)))
+	n, err := new(lz4.Compressor).CompressBlock(zeros, l)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, w := range []interface {
 		Write([]byte) (int, error)
 		Close() error
-	}{enc, zip} {
+	}{enc, zip, brotli.NewWriter(&b)} {
 		if _, err := w.Write(zeros); err != nil {
 			t.Fatal(err)
 		}
@@ -36,12 +43,14 @@ func TestPageBomb(t *testing.T) {
 		codec format.CompressionCodec
 		page  []byte
 	}{
+		{format.Brotli, b.Bytes()},
+		{format.Lz4Raw, l[:n]},
 		{format.Zstd, z.Bytes()},
 		{format.Gzip, g.Bytes()},
 		{format.Snappy, binary.AppendUvarint(nil, uint64(len(zeros)))},
 	} {
 		h := &format.PageHeader{UncompressedPageSize: 100, CompressedPageSize: int32(len(c.page))}
-		if err := checkPage(c.page, h, c.codec); err == nil || !strings.Contains(err.Error(), "another size than the 100 bytes") {
+		if err := checkPage(c.page, h, c.codec); err == nil || !strings.Contains(err.Error(), "than the 100 bytes") && !strings.Contains(err.Error(), "larger than the page states") {
 			t.Errorf("%v: %v", c.codec, err)
 		}
 		h.UncompressedPageSize = int32(len(zeros))
@@ -49,8 +58,13 @@ func TestPageBomb(t *testing.T) {
 			t.Errorf("%v, with its true size: %v", c.codec, err)
 		}
 	}
-	if err := checkPage(z.Bytes(), &format.PageHeader{UncompressedPageSize: 1}, format.Brotli); err == nil || !strings.Contains(err.Error(), "is not read") {
-		t.Errorf("Brotli: %v", err)
+	if err := checkPage(z.Bytes(), &format.PageHeader{UncompressedPageSize: 1}, format.LZO); err == nil || !strings.Contains(err.Error(), "is not read") {
+		t.Errorf("LZO: %v", err)
+	}
+	for _, codec := range []format.CompressionCodec{format.Zstd, format.Gzip, format.Brotli, format.Lz4Raw, format.Snappy} {
+		if err := checkPage([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), &format.PageHeader{UncompressedPageSize: 100}, codec); err == nil {
+			t.Errorf("%v: a page of nonsense is taken", codec)
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/redoubt-ml/redoubt/internal/parquetcheck"
 )
 
-// maxGroupBytes bounds one column of one row group, unpacked: that is what is
-// held in memory, for each worker.
+// maxGroupBytes bounds one column of one row group, unpacked. Of it a page of each
+// column is held in memory, for each worker.
 const maxGroupBytes = 2 << 30
 
 // readParquet reads a flat table, the row groups side by side. The decoder
@@ -59,7 +59,11 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 				if i >= len(groups) || ctx.Err() != nil {
 					return
 				}
-				if errs[w] = c.rowGroup(ctx, groups[i], at, b); errs[w] != nil {
+				errs[w] = c.checkGroup(f, st.Size(), &file.Metadata().RowGroups[i], at)
+				if errs[w] == nil {
+					errs[w] = c.rowGroup(ctx, groups[i], at, b)
+				}
+				if errs[w] != nil {
 					next.Store(int64(len(groups)))
 					return
 				}
@@ -95,13 +99,22 @@ func (c *collector) parquetColumns(file *parquet.File) ([]int, error) {
 			}
 		}
 		leaves[k] = col.Index()
-		for _, g := range file.Metadata().RowGroups {
-			if leaves[k] >= len(g.Columns) || g.Columns[leaves[k]].MetaData.TotalUncompressedSize > maxGroupBytes {
-				return nil, fmt.Errorf("column %q: a row group has more than %d bytes; write smaller ones", col.Name(), maxGroupBytes)
-			}
-		}
 	}
 	return leaves, nil
+}
+
+// checkGroup holds the pages that are needed against what they state, before the
+// decoder believes it.
+func (c *collector) checkGroup(f io.ReaderAt, size int64, g *format.RowGroup, at []int) error {
+	for k, name := range c.columns() {
+		if at[k] >= len(g.Columns) {
+			return errors.New("malformed Parquet file")
+		}
+		if _, err := parquetcheck.Chunk(f, size, &g.Columns[at[k]].MetaData, maxGroupBytes); err != nil {
+			return fmt.Errorf("column %q: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // rowGroup reads one, all columns abreast, batch by batch.

@@ -11,11 +11,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 	"go.uber.org/goleak"
 
 	"github.com/redoubt-ml/redoubt/privacy/dp"
@@ -838,6 +840,108 @@ func TestMemoryIsGivenBack(t *testing.T) {
 		t.Errorf("%d chunks were made and %d bytes are held, want 100 and 0", len(seen), s.held())
 	}
 	s.free()
+}
+
+// damaged is a small file in each compression, plain and with dictionaries.
+func damaged(t testing.TB) map[string][]byte {
+	files := map[string][]byte{}
+	for name, codec := range map[string]compress.Codec{"none": &parquet.Uncompressed, "snappy": &parquet.Snappy, "gzip": &parquet.Gzip,
+		"zstd": &parquet.Zstd, "brotli": &parquet.Brotli, "lz4": &parquet.Lz4Raw} {
+		var rows []optionalRow[string]
+		for i := range 20 {
+			s := fmt.Sprint(i % 7)
+			rows = append(rows, optionalRow[string]{&s, &s, &s, nil})
+		}
+		var b bytes.Buffer
+		if err := parquet.Write(&b, rows, parquet.Compression(codec)); err != nil {
+			t.Fatal(err)
+		}
+		files[name] = b.Bytes()
+	}
+	return files
+}
+
+// Files with bytes changed, taken out and doubled end in sums or an error, in time and
+// in little memory: the decoder underneath panics, and sets memory aside for whatever
+// a page states. The damage is the same in every run.
+func TestDamagedParquet(t *testing.T) {
+	q := parse(t, everything)
+	for name, whole := range damaged(t) {
+		t.Run(name, func(t *testing.T) {
+			r, path := rand.New(rand.NewPCG(1, 2)), filepath.Join(t.TempDir(), "v.parquet")
+			refused := 0
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			const times = 400
+			for range times {
+				x := bytes.Clone(whole)
+				for range 1 + r.IntN(5) {
+					at := r.IntN(len(x) - 8)
+					if r.IntN(2) == 0 {
+						at = r.IntN(len(x) / 3) // the pages; most of so small a file is its footer
+					}
+					n := r.IntN(min(16, len(x)-8-at) + 1)
+					switch r.IntN(4) {
+					case 0:
+						x = slices.Delete(x, at, at+n)
+					case 1:
+						x = slices.Insert(x, at, bytes.Clone(x[at:at+n])...)
+					case 2:
+						x[at] ^= 1 << r.IntN(8)
+					case 3:
+						x[at] = []byte{0, 0xff, 0x7f, 0x80}[r.IntN(4)]
+					}
+				}
+				if err := os.WriteFile(path, x, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := Aggregate(t.Context(), q, path, Options{Workers: 2}); err != nil {
+					refused++
+				}
+			}
+			runtime.ReadMemStats(&after)
+			if each := (after.TotalAlloc - before.TotalAlloc) / times; each > 32<<20 {
+				t.Errorf("%d MiB a file of %d bytes", each>>20, len(whole))
+			}
+			if refused < times/4 {
+				t.Errorf("of %d damaged files %d were refused", times, refused)
+			}
+		})
+	}
+}
+
+// liar names a compression and writes what is none of it, with the right checksum.
+type liar struct{ compress.Codec }
+
+func (liar) Encode(dst, src []byte) ([]byte, error) {
+	return append(dst[:0], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"...), nil
+}
+
+// TestPagesOfNonsense end in an error: the decoder of LZ4 underneath would take all
+// memory there is.
+func TestPagesOfNonsense(t *testing.T) {
+	q := parse(t, everything)
+	for _, codec := range []compress.Codec{&parquet.Snappy, &parquet.Gzip, &parquet.Zstd, &parquet.Brotli, &parquet.Lz4Raw} {
+		var b bytes.Buffer
+		if err := parquet.Write(&b, []plainRow[string]{{"1", "2", "3", "4"}}, parquet.Compression(liar{codec})); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Aggregate(t.Context(), q, file(t, "v.parquet", b.String()), Options{}); err == nil || !strings.Contains(err.Error(), "column") {
+			t.Errorf("%v: %v", codec, err)
+		}
+	}
+}
+
+func FuzzParquet(f *testing.F) {
+	for _, b := range damaged(f) {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 1<<16 {
+			return
+		}
+		Aggregate(t.Context(), parse(t, everything), file(t, "v.parquet", string(b)), Options{Workers: 1}) // no panic
+	})
 }
 
 // TestBooleans are words as groups and people, 0 and 1 as numbers.
