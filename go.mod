@@ -31,10 +31,8 @@ require github.com/ulikunitz/xz v0.5.17
 // Zstandard (internal/parquetcheck, supply/scan): Parquet pages are measured before they are believed.
 require github.com/klauspost/compress v1.20.1
 
-// Brotli and LZ4, likewise (internal/parquetcheck).
+// Brotli, likewise (internal/parquetcheck).
 require github.com/andybalholm/brotli v1.2.0
-
-require github.com/pierrec/lz4/v4 v4.1.21
 
 // Tests only (cmd/redoubt): scripts that run the real binary.
 require github.com/rogpeppe/go-internal v1.16.0
@@ -195,6 +193,7 @@ require (
 	github.com/parquet-go/bitpack v1.0.0 // indirect
 	github.com/parquet-go/jsonlite v1.0.0 // indirect
 	github.com/philhofer/fwd v1.2.0 // indirect
+	github.com/pierrec/lz4/v4 v4.1.21 // indirect
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect

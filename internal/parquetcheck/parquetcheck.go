@@ -17,7 +17,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
-	"github.com/pierrec/lz4/v4"
 )
 
 // Limits of a page, far above what writers make: a page is held in memory, packed
@@ -165,16 +164,10 @@ func unpackedSize(page []byte, limit int64, codec format.CompressionCodec) (int6
 		r = z
 	case format.Brotli:
 		r = brotli.NewReader(bytes.NewReader(page))
-	case format.Lz4Raw:
-		// The decoder takes twice the memory again and again for a block that is
-		// malformed, for it cannot tell that from one that needs more.
-		n, err := lz4.UncompressBlock(page, make([]byte, limit))
-		if err != nil {
-			return 0, errors.New("malformed LZ4 block, or one larger than the page states")
-		}
-		return int64(n), nil
 	default:
-		return 0, fmt.Errorf("compression %v is not read: write the file with Snappy, gzip, Zstandard, Brotli or LZ4_RAW", codec)
+		// Of LZ4 the decoder makes zeros where a page is no smaller than what it
+		// unpacks to, and takes all memory there is for a block that is malformed.
+		return 0, fmt.Errorf("compression %v is not read: write the file with Snappy, gzip, Zstandard or Brotli", codec)
 	}
 	return io.Copy(io.Discard, io.LimitReader(r, limit+1))
 }

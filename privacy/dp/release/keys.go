@@ -163,8 +163,12 @@ func hashInt(n int64) uint64 { return mix(uint64(n) + 0x9e3779b97f4a7c15) }
 // integer reads what strconv.Itoa writes, and nothing else.
 func integer(s string) (int64, bool) {
 	digits := strings.TrimPrefix(s, "-")
-	if digits == "" || len(digits) > 18 || digits[0] == '0' && s != "0" {
+	if digits == "" || len(digits) > 19 || digits[0] == '0' && s != "0" {
 		return 0, false
+	}
+	if len(digits) == 19 && digits[0] != '+' { // it may be too large
+		n, err := strconv.ParseInt(s, 10, 64)
+		return n, err == nil
 	}
 	n := int64(0)
 	for i := 0; i < len(digits); i++ {

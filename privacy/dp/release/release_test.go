@@ -842,11 +842,45 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	s.free()
 }
 
-// damaged is a small file in each compression, plain and with dictionaries.
+// TestSameFromEveryCompression holds files in each compression that is read against
+// CSV, of pages that shrink and pages that do not.
+func TestSameFromEveryCompression(t *testing.T) {
+	q, r := parse(t, everything), rand.New(rand.NewPCG(1, 2))
+	var rows []plainRow[int64]
+	var fields [][]string
+	for i := range 20_000 {
+		row := plainRow[int64]{int64(i / 2), int64(i / 2 % 5), 7, r.Int64() >> 2}
+		rows, fields = append(rows, row), append(fields, []string{fmt.Sprint(row.Patient), fmt.Sprint(row.Ward), fmt.Sprint(row.Cost), fmt.Sprint(row.Doctor)})
+	}
+	want, err := aggregate(t, q, file(t, "v.csv", csvOf(fields)), Options{}).MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, codec := range compressions {
+		path := filepath.Join(t.TempDir(), "v.parquet")
+		if err := parquet.WriteFile(path, rows, parquet.Compression(codec)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := aggregate(t, q, path, Options{}).MarshalBinary(); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: the sums differ from those of CSV (%v)", name, err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "v.parquet")
+	if err := parquet.WriteFile(path, rows, parquet.Compression(&parquet.Lz4Raw)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Aggregate(t.Context(), q, path, Options{}); err == nil || !strings.Contains(err.Error(), "LZ4_RAW is not read") {
+		t.Errorf("LZ4: %v", err)
+	}
+}
+
+var compressions = map[string]compress.Codec{"none": &parquet.Uncompressed, "snappy": &parquet.Snappy, "gzip": &parquet.Gzip,
+	"zstd": &parquet.Zstd, "brotli": &parquet.Brotli}
+
+// damaged is a small file in each compression.
 func damaged(t testing.TB) map[string][]byte {
 	files := map[string][]byte{}
-	for name, codec := range map[string]compress.Codec{"none": &parquet.Uncompressed, "snappy": &parquet.Snappy, "gzip": &parquet.Gzip,
-		"zstd": &parquet.Zstd, "brotli": &parquet.Brotli, "lz4": &parquet.Lz4Raw} {
+	for name, codec := range compressions {
 		var rows []optionalRow[string]
 		for i := range 20 {
 			s := fmt.Sprint(i % 7)
@@ -917,7 +951,7 @@ func (liar) Encode(dst, src []byte) ([]byte, error) {
 	return append(dst[:0], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"...), nil
 }
 
-// TestPagesOfNonsense end in an error: the decoder of LZ4 underneath would take all
+// TestPagesOfNonsense end in an error. The decoder of LZ4 underneath would take all
 // memory there is.
 func TestPagesOfNonsense(t *testing.T) {
 	q := parse(t, everything)
@@ -979,6 +1013,20 @@ statistics:
 		}
 		if sum, n := grid.Float(s.cells[2*k]), float64(s.cells[2*k+1]); sum != want[0] || n != want[1] {
 			t.Errorf("%s: a sum of %v over %v rows, want %v", i, sum, n, want)
+		}
+	}
+}
+
+// TestIntegers are those that strconv writes, and no other way to write them.
+func TestIntegers(t *testing.T) {
+	for _, n := range []int64{0, 1, -1, 999_999_999_999_999_999, 1_000_000_000_000_000_000, math.MaxInt64, math.MinInt64} {
+		if got, ok := integer(fmt.Sprint(n)); !ok || got != n {
+			t.Errorf("%d: read %d, %v", n, got, ok)
+		}
+	}
+	for _, s := range []string{"", "-", "+1", "01", "-0", " 1", "1 ", "1e3", "0x1", "9223372036854775808", "-9223372036854775809", "+922337203685477580", "+9223372036854775807", "-+22337203685477580", "99999999999999999999", "1_0"} {
+		if n, ok := integer(s); ok {
+			t.Errorf("%q: read %d", s, n)
 		}
 	}
 }
