@@ -23,14 +23,23 @@ import (
 // column is held in memory, for each worker.
 const maxGroupBytes = 2 << 30
 
-// readParquet reads a flat table, the row groups side by side. The decoder
-// underneath panics on some malformed files; that is turned into an error here.
-func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
+// calmly turns a panic into an error: the decoder underneath panics on some malformed
+// files.
+func calmly(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = errors.New("malformed Parquet file")
 		}
 	}()
+	return do()
+}
+
+// readParquet reads a flat table, the row groups side by side.
+func (c *collector) readParquet(ctx context.Context, f *os.File) error {
+	return calmly(func() error { return c.rowGroups(ctx, f) })
+}
+
+func (c *collector) rowGroups(ctx context.Context, f *os.File) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -59,10 +68,12 @@ func (c *collector) readParquet(ctx context.Context, f *os.File) (err error) {
 				if i >= len(groups) || ctx.Err() != nil {
 					return
 				}
-				errs[w] = c.checkGroup(f, st.Size(), &file.Metadata().RowGroups[i], at)
-				if errs[w] == nil {
-					errs[w] = c.rowGroup(ctx, groups[i], at, b)
-				}
+				errs[w] = calmly(func() error {
+					if err := c.checkGroup(f, st.Size(), &file.Metadata().RowGroups[i], at); err != nil {
+						return err
+					}
+					return c.rowGroup(ctx, groups[i], at, b)
+				})
 				if errs[w] != nil {
 					next.Store(int64(len(groups)))
 					return
@@ -118,12 +129,7 @@ func (c *collector) checkGroup(f io.ReaderAt, size int64, g *format.RowGroup, at
 }
 
 // rowGroup reads one, all columns abreast, batch by batch.
-func (c *collector) rowGroup(ctx context.Context, g parquet.RowGroup, at []int, b *batch) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = errors.New("malformed Parquet file")
-		}
-	}()
+func (c *collector) rowGroup(ctx context.Context, g parquet.RowGroup, at []int, b *batch) error {
 	chunks := g.ColumnChunks()
 	var columns []*column
 	defer func() {
