@@ -14,6 +14,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"pgregory.net/rapid"
+
+	"github.com/redoubt-ml/redoubt/internal/damage"
 )
 
 // all reads a whole table.
@@ -214,21 +216,7 @@ func TestDamagedParquet(t *testing.T) {
 	r, path := rand.New(rand.NewPCG(1, 2)), filepath.Join(t.TempDir(), "t.parquet")
 	refused := 0
 	for range 1500 {
-		x := bytes.Clone(b.Bytes())
-		for range 1 + r.IntN(5) {
-			at := r.IntN(len(x) - 8)
-			n := r.IntN(min(16, len(x)-8-at) + 1)
-			switch r.IntN(4) {
-			case 0:
-				x = slices.Delete(x, at, at+n)
-			case 1:
-				x = slices.Insert(x, at, bytes.Clone(x[at:at+n])...)
-			case 2:
-				x[at] ^= 1 << r.IntN(8)
-			case 3:
-				x[at] = []byte{0, 0xff, 0x7f, 0x80}[r.IntN(4)]
-			}
-		}
+		x := damage.Some(r, b.Bytes())
 		if err := os.WriteFile(path, x, 0o600); err != nil {
 			t.Fatal(err)
 		}
