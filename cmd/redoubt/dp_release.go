@@ -168,7 +168,7 @@ func (f *releaseFlags) options(p *progress) release.Options {
 
 // write makes the file before anything is spent, and puts it in place when it is
 // whole.
-func (f *releaseFlags) write(mode os.FileMode, render func(io.Writer) error) error {
+func (f *releaseFlags) write(mode os.FileMode, render func(io.Writer) error) (err error) {
 	if f.out == "" {
 		var text strings.Builder
 		if err := render(&text); err != nil {
@@ -181,7 +181,7 @@ func (f *releaseFlags) write(mode os.FileMode, render func(io.Writer) error) err
 	if err != nil {
 		return err
 	}
-	defer reservations{r}.discard()
+	defer func() { err = errors.Join(err, reservations{r}.discard()) }()
 	b := bufio.NewWriter(r.file)
 	if err := render(b); err != nil {
 		return err

@@ -39,7 +39,7 @@ none is unsafe but one is unproven.`,
   redoubt scan models/ --json
   redoubt scan models/ --sarif scan.sarif --junit scan.xml`,
 		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(args) == 0 {
 				return errors.New("no path given: redoubt scan PATH")
 			}
@@ -48,7 +48,7 @@ none is unsafe but one is unproven.`,
 			if err != nil {
 				return err
 			}
-			defer func() { _ = outputs.discard() }()
+			defer func() { err = errors.Join(err, outputs.discard()) }()
 			if os.Getenv("GOGC") == "" {
 				debug.SetGCPercent(400) // the heap is small, and what is in it short-lived
 			}

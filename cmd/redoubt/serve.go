@@ -109,7 +109,8 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	if err != nil {
 		return err
 	}
-	defer runtime.KeepAlive(calmCollector())
+	calmCollector()
+	defer runtime.KeepAlive(ballast())
 	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	var rt *ort.Runtime
 	if cfg.Local() {
@@ -147,18 +148,26 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 }
 
 // calmCollector has garbage collected when the heap is five times what is in use,
-// and not when it has doubled, and has the collector think that 16 MiB more are in
-// use: a gateway uses so little that it would be collected dozens of times a second,
-// which costs a tenth of its throughput and slows whoever calls just then. They are
-// what it returns, to be kept; nobody writes to them, so that the system never gives
-// them. Who sets GOGC or GOMEMLIMIT knows better.
-func calmCollector() (ballast []byte) {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+// and not when it has doubled: what is in use is little, and most of the rest garbage
+// soon. Who sets GOGC or GOMEMLIMIT knows better.
+func calmCollector() {
+	if collectorIsOurs() {
 		debug.SetGCPercent(400)
-		ballast = make([]byte, 16<<20)
 	}
-	return ballast
 }
+
+// ballast has the collector think that 16 MiB more are in use for as long as they are
+// kept: a gateway uses so little that it would be collected dozens of times a second,
+// which costs a tenth of its throughput and slows whoever calls just then. Nobody
+// writes to them, so that the system never gives them.
+func ballast() []byte {
+	if !collectorIsOurs() {
+		return nil
+	}
+	return make([]byte, 16<<20)
+}
+
+func collectorIsOurs() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
 // welcome tells whoever started the server how to use it.
 func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) error {
