@@ -72,6 +72,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -247,7 +248,8 @@ func (l *Log) resume() (err error) {
 
 // Record writes an event and returns when it is durable. The log sets the
 // event's id, and its time if it has none. When the context ends first, the event
-// may be written or not.
+// may be written or not. Of those who record at once one writes for all; him the
+// context does not call back from a system that does not return.
 func (l *Log) Record(ctx context.Context, e redoubt.Event) error { return l.await(ctx, e, durable) }
 
 // Write is Record that returns when the operating system has the event: what
@@ -267,6 +269,15 @@ func (l *Log) await(ctx context.Context, e redoubt.Event, want stage) error {
 	done := make(chan error, 1)
 	if err := l.accept(ctx, e, want, done); err != nil {
 		return err
+	}
+	runtime.Gosched() // whoever is about to bring an entry may do so, and it joins
+	if len(done) == 0 {
+		l.writeOrWake()
+	}
+	select {
+	case err := <-done:
+		return err
+	default: // ask for ctx.Done, which may make a timer, only where it is needed
 	}
 	select {
 	case err := <-done:
@@ -337,7 +348,7 @@ func (l *Log) accept(ctx context.Context, e redoubt.Event, want stage, done chan
 	}
 	l.count++
 	l.waiting = append(l.waiting, &entry{id: l.newID(), rest: rest, want: want, done: done})
-	if sooner || len(l.waiting) == l.cfg.Buffer/2 {
+	if want == buffered && (sooner || len(l.waiting) == l.cfg.Buffer/2) {
 		l.writer.wake()
 	}
 	return nil

@@ -238,6 +238,60 @@ func (s *stalled) Sync() error {
 	return s.File.Sync()
 }
 
+// hanging is a segment whose writes wait until they are let go.
+type hanging struct {
+	*os.File
+	begun, let chan struct{}
+}
+
+func (h *hanging) WriteAt(b []byte, at int64) (int, error) {
+	select {
+	case h.begun <- struct{}{}:
+	case <-h.let:
+	}
+	<-h.let
+	return h.File.WriteAt(b, at)
+}
+
+// Whoever brings an entry writes it himself. While the system does not come back to
+// him, others wait no longer than they can, and what they brought follows.
+func TestHangingWrite(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Config{})
+	record(t, l, deed(0))
+	h := &hanging{File: l.chain.file.(*os.File), begun: make(chan struct{}), let: make(chan struct{})}
+	l.disk.Lock()
+	l.chain.file = h
+	l.disk.Unlock()
+	patient, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	write := func(n int) {
+		if err := l.Write(patient, deed(n)); err != nil {
+			t.Error(n, err)
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { write(1) })
+	<-h.begun
+	hasty, leave := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer leave()
+	if err := l.Write(hasty, deed(2)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v while the system holds the entry before, want the deadline", err)
+	}
+	wg.Go(func() { write(3) })
+	time.Sleep(20 * time.Millisecond) // for it to find the disk taken
+	close(h.let)
+	wg.Wait()
+	shut(t, l)
+	var order []string
+	for _, e := range all(t, dir, Filter{}) {
+		order = append(order, e.Request)
+	}
+	if got := strings.Join(order, " "); got != "r0 r1 r2 r3" {
+		t.Error(got)
+	}
+}
+
 // A burst on a slow disk fills the buffer. Who comes then waits for room, but no
 // longer than he can, and nobody is refused by a disk that takes entries.
 func TestBurst(t *testing.T) {

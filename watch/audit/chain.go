@@ -28,7 +28,7 @@ type chain struct {
 
 	id string // of the last entry when the log was opened
 
-	buf []byte
+	buf, event []byte // what write makes, kept for the next time
 }
 
 // mark is a place in the log, after an entry.
@@ -160,12 +160,11 @@ func (c *chain) write(batch []*entry) (lost bool, err error) {
 	}
 	end := c.end
 	c.buf = c.buf[:0]
-	var event []byte
 	for _, e := range batch {
-		event = append(appendID(event[:0], e.id), e.rest...)
+		c.event = append(appendID(c.event[:0], e.id), e.rest...)
 		end.seq++
-		end.hash = end.hash.next(end.seq, event)
-		c.buf = appendLine(c.buf, end.seq, end.hash, event)
+		end.hash = end.hash.next(end.seq, c.event)
+		c.buf = appendLine(c.buf, end.seq, end.hash, c.event)
 		e.seq, e.hash = end.seq, end.hash
 	}
 	if _, err := c.file.WriteAt(c.buf, c.end.size); err != nil {
@@ -175,7 +174,7 @@ func (c *chain) write(batch []*entry) (lost bool, err error) {
 	end.size += int64(len(c.buf))
 	c.end = end
 	if cap(c.buf) > maxLine {
-		c.buf = nil // a burst of large entries is not kept for ever
+		c.buf, c.event = nil, nil // a burst of large entries is not kept for ever
 	}
 	return false, nil
 }

@@ -136,7 +136,10 @@ func appendRest(b []byte, e *redoubt.Event, sealed []box) []byte {
 	if len(e.Details) > 0 {
 		b = append(b, `,"details":`...)
 		sep := byte('{')
-		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
+		var few [8]string
+		keys := slices.AppendSeq(few[:0], maps.Keys(e.Details))
+		slices.Sort(keys)
+		for _, k := range keys {
 			b = append(b, sep)
 			b = appendString(b, k)
 			b = append(b, ':')
@@ -167,14 +170,19 @@ func appendRest(b []byte, e *redoubt.Event, sealed []box) []byte {
 func appendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); {
+		begin := i
+		for i < len(s) && ordinary(s[i]) {
+			i++
+		}
+		if b = append(b, s[begin:i]...); i == len(s) {
+			break
+		}
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if i++; c == '"' || c == '\\' {
 				b = append(b, '\\', c)
-			} else if c < ' ' || c == 0x7f {
-				b = appendUnit(b, uint16(c))
 			} else {
-				b = append(b, c)
+				b = appendUnit(b, uint16(c))
 			}
 			continue
 		}
@@ -188,6 +196,9 @@ func appendString(b []byte, s string) []byte {
 	}
 	return append(b, '"')
 }
+
+// ordinary reports whether a byte stands for itself.
+func ordinary(c byte) bool { return ' ' <= c && c < 0x7f && c != '"' && c != '\\' }
 
 func appendUnit(b []byte, u uint16) []byte {
 	b = append(b, '\\', 'u')

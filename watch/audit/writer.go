@@ -60,9 +60,25 @@ const idle = time.Hour
 // write hands what waits to the system if any of it is due. What arrives
 // meanwhile goes together the next time.
 func (l *Log) write(ending bool) (pause time.Duration) {
-	runtime.Gosched() // whoever is about to bring an entry may do so, and it joins
 	l.disk.Lock()
 	defer l.disk.Unlock()
+	return l.writeDue(ending)
+}
+
+// writeOrWake writes what waits, as write does, unless somebody has the disk: then
+// the writer does when it is free. Who waits for an entry mostly finds the disk free,
+// and spares the way to the writer and back.
+func (l *Log) writeOrWake() {
+	if !l.disk.TryLock() {
+		l.writer.wake()
+		return
+	}
+	defer l.disk.Unlock()
+	l.writeDue(false)
+}
+
+// writeDue is write for whoever holds the disk.
+func (l *Log) writeDue(ending bool) (pause time.Duration) {
 	batch, pause := l.batch(time.Now(), ending)
 	if len(batch) == 0 {
 		return pause
