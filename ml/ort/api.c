@@ -141,8 +141,7 @@ char *redoubt_shape(const void *api, void *value, int *type, int64_t *dims, size
 	TRY(F(api, GetTensorTypeAndShape, void *, void *, void **)(value, &info));
 	char *m = message(api, F(api, GetTensorElementType, void *, void *, int *)(info, type));
 	if (m == NULL) m = message(api, F(api, GetDimensionsCount, void *, void *, size_t *)(info, rank));
-	if (m == NULL && *rank > cap) m = strdup("rank too large");
-	if (m == NULL) m = message(api, F(api, GetDimensions, void *, void *, int64_t *, size_t)(info, dims, *rank));
+	if (m == NULL && *rank <= cap) m = message(api, F(api, GetDimensions, void *, void *, int64_t *, size_t)(info, dims, *rank));
 	RELEASE(api, ReleaseTensorTypeAndShapeInfo, info);
 	return m;
 }

@@ -23,6 +23,7 @@ char *redoubt_wrap(const void *api, void *data, size_t len, const int64_t *dims,
 char *redoubt_alloc(const void *api, const int64_t *dims, size_t rank, int type, void **value);
 char *redoubt_data(const void *api, void *value, void **data);
 char *redoubt_kind(const void *api, void *value, int *kind);
+// Leaves dims as they are when there are more than cap.
 char *redoubt_shape(const void *api, void *value, int *type, int64_t *dims, size_t cap, size_t *rank);
 char *redoubt_set_strings(const void *api, void *value, const char **s, size_t n);
 char *redoubt_strings_len(const void *api, void *value, size_t *len);

@@ -23,21 +23,19 @@ type Array struct {
 	value unsafe.Pointer
 }
 
-// elements pairs the latest element types with the numbers under which the C
+// elements are the latest element types by the numbers under which the C
 // interface of ONNX Runtime reports them, which are not ONNX's. It still takes
 // ONNX's numbers where it makes a tensor (1.30 does, and calls what is made
 // with its own a mismatch): so this table is for reading only.
-var elements = map[onnx.DataType]C.int{onnx.Uint2: 24, onnx.Int2: 25, onnx.Float8E8M0: 26}
+var elements = map[C.int]onnx.DataType{24: onnx.Uint2, 25: onnx.Int2, 26: onnx.Float8E8M0}
 
 // elementOf is the number to make a tensor of an element type with.
 func elementOf(t onnx.DataType) C.int { return C.int(t) }
 
 // elementType is the element type that the C interface reports by a number.
 func elementType(n C.int) onnx.DataType {
-	for t, c := range elements {
-		if c == n {
-			return t
-		}
+	if t, ok := elements[n]; ok {
+		return t
 	}
 	return onnx.DataType(n)
 }

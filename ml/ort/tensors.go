@@ -116,8 +116,8 @@ func (rt *Runtime) fill(v unsafe.Pointer, t *onnx.Tensor) error {
 	return nil
 }
 
-// Ranks above this do not occur; ONNX Runtime itself has kernels for up to 8.
-const maxRank = 64
+// ONNX Runtime itself has kernels for up to this many dimensions; a few copy more.
+const usualRank = 8
 
 // Kinds of OrtValue.
 const kindTensor = 1
@@ -126,19 +126,33 @@ var kinds = map[C.int]string{0: "nothing", 2: "a sequence", 3: "a map", 4: "opaq
 
 // shape reads the type and shape of a value, which must be a dense tensor.
 func (rt *Runtime) shape(v unsafe.Pointer) (onnx.Shape, error) {
-	var kind, elem C.int
-	if err := check(C.redoubt_kind(rt.api, v, &kind)); err != nil {
+	// What C is pointed at lives on the heap: one small piece for nearly all.
+	var got struct {
+		kind, elem C.int
+		rank       C.size_t
+		dims       [usualRank]C.int64_t
+	}
+	if err := check(C.redoubt_kind(rt.api, v, &got.kind)); err != nil {
 		return onnx.Shape{}, err
 	}
-	if kind != kindTensor {
-		return onnx.Shape{}, fmt.Errorf("it is %s, only dense tensors are supported", kinds[kind])
+	if got.kind != kindTensor {
+		return onnx.Shape{}, fmt.Errorf("it is %s, only dense tensors are supported", kinds[got.kind])
 	}
-	var dims [maxRank]int64
-	var rank C.size_t
-	if err := check(C.redoubt_shape(rt.api, v, &elem, (*C.int64_t)(&dims[0]), maxRank, &rank)); err != nil {
+	if err := check(C.redoubt_shape(rt.api, v, &got.elem, &got.dims[0], usualRank, &got.rank)); err != nil {
 		return onnx.Shape{}, err
 	}
-	return onnx.Shape{Elem: elementType(elem), Dims: slices.Clone(dims[:rank])}, nil
+	dims := got.dims[:]
+	if got.rank > usualRank {
+		dims = make([]C.int64_t, got.rank)
+		if err := check(C.redoubt_shape(rt.api, v, &got.elem, &dims[0], got.rank, &got.rank)); err != nil {
+			return onnx.Shape{}, err
+		}
+	}
+	sh := onnx.Shape{Elem: elementType(got.elem), Dims: make([]int64, got.rank)}
+	for i := range sh.Dims {
+		sh.Dims[i] = int64(dims[i])
+	}
+	return sh, nil
 }
 
 // read copies a value out of the library's memory.
