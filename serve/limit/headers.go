@@ -39,8 +39,10 @@ func (h Headers) Write(header http.Header, a Answer) {
 		}
 	}
 	if tightest != nil {
-		// As Set does, with one array for both values instead of one each.
-		v := [...]string{string(policies), string(limits)}
+		// As Set does, with one string and one array for both values.
+		n := len(policies)
+		both := string(append(policies, limits...))
+		v := [...]string{both[:n], both[n:]}
 		header["Ratelimit-Policy"], header["Ratelimit"] = v[0:1:1], v[1:2:2]
 		if h.Legacy {
 			header.Set("X-RateLimit-Limit", strconv.Itoa(tightest.Limit.Count))
