@@ -4,6 +4,11 @@
 //
 //	go run ./bench/bare -listen 127.0.0.1:9443 -data FOLDER [MODEL.onnx]
 //
+// With -plain it is a Go handler that reads and writes with encoding/json and runs
+// the model once for each call. Without, it has the gateway's own decoder, encoder
+// and engine, which joins calls into batches: what is left between it and the gateway
+// are the guards.
+//
 // Without a model it makes Triton's fixture "simple", two vectors of 16 numbers
 // in, their sum and difference out, and leaves it in the folder, as it does its
 // certificate, tls.crt; with -write that is all it does.
@@ -34,6 +39,7 @@ const fixture = "simple.onnx"
 func main() {
 	listen := flag.String("listen", "127.0.0.1:9443", "address")
 	data := flag.String("data", ".", "folder of the certificate and the model")
+	simple := flag.Bool("plain", false, "use encoding/json and a run for each call (models of INT32 alone)")
 	write := flag.Bool("write", false, "make the model, and end")
 	flag.Parse()
 	if *write {
@@ -44,12 +50,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *data, flag.Arg(0)); err != nil {
+	if err := run(ctx, *listen, *data, flag.Arg(0), *simple); err != nil {
 		log.Fatal("bare: ", err)
 	}
 }
 
-func run(ctx context.Context, listen, data, model string) error {
+func run(ctx context.Context, listen, data, model string, simple bool) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // as redoubt serve does
 	}
@@ -63,16 +69,17 @@ func run(ctx context.Context, listen, data, model string) error {
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, rt, model, engine.LocalConfig{Name: "simple", Version: "1"})
+	handler, closed, err := open(ctx, rt, model, simple)
 	if err != nil {
 		return err
 	}
+	defer closed()
 	cert, err := gateway.OwnCertificate(data, []string{"127.0.0.1", "localhost"})
 	if err != nil {
-		return errors.Join(err, e.Close())
+		return err
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v2/models/simple/infer", infer(e))
+	mux.HandleFunc("POST /v2/models/simple/infer", handler)
 	srv := &http.Server{Addr: listen, Handler: mux, TLSConfig: cert.Config(nil)}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
@@ -80,7 +87,26 @@ func run(ctx context.Context, listen, data, model string) error {
 	if err = srv.ListenAndServeTLS("", ""); errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, e.Close())
+	return err
+}
+
+func open(ctx context.Context, rt *ort.Runtime, path string, simple bool) (_ http.HandlerFunc, closed func(), _ error) {
+	if simple {
+		m, err := onnx.Read(path, onnx.DefaultLimits)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := rt.NewSession(m, ort.Options{Threads: 1})
+		if err != nil {
+			return nil, nil, err
+		}
+		return plain(s), s.Close, nil
+	}
+	e, err := engine.Open(ctx, rt, path, engine.LocalConfig{Name: "simple", Version: "1"})
+	if err != nil {
+		return nil, nil, err
+	}
+	return infer(e), func() { _ = e.Close() }, nil // it returns no error
 }
 
 func infer(e *engine.Local) http.HandlerFunc {

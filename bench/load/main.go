@@ -25,8 +25,10 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -49,8 +51,9 @@ type load struct {
 // they can; the client of net/http takes twice as much.
 type caller struct {
 	*load
-	conn net.Conn // nil before the first call and after one that failed
-	r    *bufio.Reader
+	conn     net.Conn // nil before the first call and after one that failed
+	r        *bufio.Reader
+	deadline time.Time
 }
 
 // outcome is what became of a call.
@@ -172,32 +175,30 @@ func (l *load) connect(ctx context.Context) []*caller {
 	return callers
 }
 
-// send makes the calls, each at its time, by as many callers as it takes.
+// send makes the calls, each at its time: whoever is free takes the next.
 func (l *load) send(ctx context.Context, began time.Time, callers []*caller) []outcome {
-	due := make(chan time.Time, l.callers)
-	go func() {
-		defer close(due)
-		for i := 0; time.Since(began) < l.duration; i++ {
-			at := time.Now()
-			if l.rate > 0 {
-				at = began.Add(time.Duration(float64(i) / l.rate * float64(time.Second)))
-				time.Sleep(time.Until(at))
-			}
-			due <- at
+	var taken atomic.Int64
+	next := func() (due time.Time, more bool) {
+		if l.rate == 0 {
+			due = time.Now()
+		} else {
+			due = began.Add(time.Duration(float64(taken.Add(1)-1) / l.rate * float64(time.Second)))
 		}
-	}()
+		if due.Sub(began) >= l.duration {
+			return due, false
+		}
+		time.Sleep(time.Until(due))
+		return due, true
+	}
 	var mu sync.Mutex
 	var outcomes []outcome
 	var wg sync.WaitGroup
 	for _, c := range callers {
 		wg.Go(func() {
 			var mine []outcome
-			for at := range due {
-				if l.rate == 0 {
-					at = time.Now()
-				}
+			for due, more := next(); more; due, more = next() {
 				status := c.call(ctx)
-				mine = append(mine, outcome{status, time.Since(at)})
+				mine = append(mine, outcome{status, time.Since(due)})
 			}
 			mu.Lock()
 			outcomes = append(outcomes, mine...)
@@ -228,25 +229,65 @@ func (c *caller) exchange(ctx context.Context) (status int, err error) {
 			return 0, err
 		}
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		return 0, err
+	// A deadline is a timer, so it is not set for each call.
+	if now := time.Now(); now.Sub(c.deadline) > -patience/2 {
+		c.deadline = now.Add(patience)
+		if err := c.conn.SetDeadline(c.deadline); err != nil {
+			return 0, err
+		}
 	}
 	if _, err := c.conn.Write(c.request); err != nil {
 		return 0, err
 	}
-	a, err := http.ReadResponse(c.r, nil)
+	return c.answer()
+}
+
+// patience is how long a call may take, and half of it how long it may at least.
+const patience = time.Minute
+
+// answer reads what HTTP/1.1 servers answer to a request with a body: a status, and
+// as many bytes as they say.
+func (c *caller) answer() (status int, err error) {
+	line, err := c.r.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
-	defer a.Body.Close()
-	if _, err := io.Copy(io.Discard, a.Body); err != nil {
+	if len(line) < len("HTTP/1.1 200") {
+		return 0, fmt.Errorf("status line %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, fmt.Errorf("status line %q", line)
+	}
+	length, last := -1, false
+	for {
+		if line, err = c.r.ReadSlice('\n'); err != nil {
+			return 0, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, err
+			}
+		case bytes.EqualFold(name, []byte("Connection")):
+			last = bytes.EqualFold(value, []byte("close"))
+		}
+	}
+	if length < 0 {
+		return 0, errors.New("the answer does not say how long it is")
+	}
+	if _, err := c.r.Discard(length); err != nil {
 		return 0, err
 	}
-	if a.Close {
+	if last {
 		c.conn.Close() // as the server said
 		c.conn = nil
 	}
-	return a.StatusCode, nil
+	return status, nil
 }
 
 func (c *caller) dial(ctx context.Context) (err error) {
@@ -260,7 +301,7 @@ func (c *caller) dial(ctx context.Context) (err error) {
 		c.conn = nil
 		return err
 	}
-	c.r = bufio.NewReader(c.conn)
+	c.r, c.deadline = bufio.NewReader(c.conn), time.Time{}
 	return nil
 }
 

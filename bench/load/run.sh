@@ -1,8 +1,10 @@
 #!/bin/sh
-# Measures the gateway against a bare handler that asks the same model, on
-# loopback and over TLS: first as many calls as each answers, then an open loop
-# at half of what the gateway can, or at RATE calls a second. How busy the processors
-# are is printed with each: the callers are on the same ones.
+# Measures the gateway against two handlers that ask the same model, on loopback and
+# over TLS (bench/bare): "plain" is what one would write with net/http, encoding/json
+# and a run of ONNX Runtime for each call, "bare" has the gateway's own decoder and
+# engine, and lacks its guards alone. First as many calls as each answers, then an
+# open loop at half of what the gateway can, or at RATE calls a second. How busy the
+# processors are is printed with each: the callers are on the same ones.
 #
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
@@ -11,8 +13,9 @@
 # open loop has (16), WAIT is what inferences
 # wait for of the audit log: flush, write (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500)
 # and prints the memory that the server holds every minute. PORT is the first of
-# four that are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the
-# servers and the generator of the load off each other's processors.
+# five that are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the
+# servers and the generator of the load off each other's processors; the generator runs
+# on CALLER_THREADS threads (as many as half of the processors).
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -21,6 +24,7 @@ each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT
 dir=$(mktemp -d)
 pids=
 server=${SERVER_CPUS:+taskset -c $SERVER_CPUS} caller=${CALLER_CPUS:+taskset -c $CALLER_CPUS}
+threads=${CALLER_THREADS:-$((($(nproc) + 1) / 2))}
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 
@@ -42,6 +46,10 @@ mkdir "$dir/b"
 $server "$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1 &
 pids="$pids $!"
 reachable https://127.0.0.1:$port/
+mkdir "$dir/p"
+$server "$dir/bare" -plain -listen 127.0.0.1:$((port + 4)) -data "$dir/p" >"$dir/plain.log" 2>&1 &
+pids="$pids $!"
+reachable https://127.0.0.1:$((port + 4))/
 cat >"$dir/gateway.yaml" <<YAML
 data: $dir/g
 listen: {rest: "127.0.0.1:$((port + 1))", grpc: "127.0.0.1:$((port + 2))", admin: "127.0.0.1:$((port + 3))"}
@@ -58,10 +66,11 @@ TOKEN=$("$dir/redoubt" token create --data "$dir/g" --account ci load)
 export TOKEN
 
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
+plain="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tls.crt"
 ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
 send() {
 	before=$(spent)
-	$caller "$dir/load" "$@" <bench/load/simple.json
+	GOMAXPROCS=$threads $caller "$dir/load" "$@" <bench/load/simple.json
 	echo "$before $(spent)" | awk '{ printf "processors %.0f %% busy\n", 100 * ($3 - $1) / ($3 - $1 + $4 - $2) }'
 }
 spent() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8, $5 + $6 }' /proc/stat; } # of time, busy and idle
@@ -71,11 +80,13 @@ if [ "$what" = soak ]; then
 	exit
 fi
 send $bare -for 2s >/dev/null
+send $plain -for 2s >/dev/null
 send $ours -for 2s >/dev/null
 most=0
 if [ "$what" != latency ]; then
 	for i in $(seq "$rounds"); do
 		echo "== bare, $callers at once";    send $bare -callers "$callers" -for "$each"
+		echo "== plain, $callers at once";   send $plain -callers "$callers" -for "$each"
 		echo "== gateway, $callers at once"; send $ours -callers "$callers" -for "$each" | tee "$dir/out"
 		most=$(sed -n 's/.* s, \([0-9]*\) a second.*/\1/p' "$dir/out")
 	done
@@ -84,6 +95,7 @@ if [ "$what" != throughput ]; then
 	rate=${RATE:-$((most / 2))}
 	for i in $(seq "$rounds"); do
 		echo "== bare, $rate a second";    send $bare -rate "$rate" -callers "${OPEN:-16}" -for "$each"
+		echo "== plain, $rate a second";   send $plain -rate "$rate" -callers "${OPEN:-16}" -for "$each"
 		echo "== gateway, $rate a second"; send $ours -rate "$rate" -callers "${OPEN:-16}" -for "$each"
 	done
 fi
