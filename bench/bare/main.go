@@ -39,7 +39,7 @@ const fixture = "simple.onnx"
 func main() {
 	listen := flag.String("listen", "127.0.0.1:9443", "address")
 	data := flag.String("data", ".", "folder of the certificate and the model")
-	simple := flag.Bool("plain", false, "use encoding/json and a run for each call (models of INT32 alone)")
+	plainly := flag.Bool("plain", false, "use encoding/json and a run for each call (models of INT32 alone)")
 	write := flag.Bool("write", false, "make the model, and end")
 	flag.Parse()
 	if *write {
@@ -50,12 +50,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *data, flag.Arg(0), *simple); err != nil {
+	if err := run(ctx, *listen, *data, flag.Arg(0), *plainly); err != nil {
 		log.Fatal("bare: ", err)
 	}
 }
 
-func run(ctx context.Context, listen, data, model string, simple bool) error {
+func run(ctx context.Context, listen, data, model string, plainly bool) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400) // as redoubt serve does
 	}
@@ -69,7 +69,7 @@ func run(ctx context.Context, listen, data, model string, simple bool) error {
 	if err != nil {
 		return err
 	}
-	handler, closed, err := open(ctx, rt, model, simple)
+	handler, closed, err := open(ctx, rt, model, plainly)
 	if err != nil {
 		return err
 	}
@@ -90,8 +90,8 @@ func run(ctx context.Context, listen, data, model string, simple bool) error {
 	return err
 }
 
-func open(ctx context.Context, rt *ort.Runtime, path string, simple bool) (_ http.HandlerFunc, closed func(), _ error) {
-	if simple {
+func open(ctx context.Context, rt *ort.Runtime, path string, plainly bool) (_ http.HandlerFunc, closed func(), _ error) {
+	if plainly {
 		m, err := onnx.Read(path, onnx.DefaultLimits)
 		if err != nil {
 			return nil, nil, err

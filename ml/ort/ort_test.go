@@ -61,11 +61,12 @@ func session(t testing.TB, m *onnx.Model, o ort.Options) *ort.Session {
 	return s
 }
 
-// Every element type passes through unchanged, scalars and empty arrays too.
+// Every element type passes through unchanged, scalars, empty arrays and arrays of
+// many dimensions too.
 func TestEveryType(t *testing.T) {
 	for _, elem := range []onnx.DataType{onnx.Float, onnx.Double, onnx.Float16, onnx.BFloat16, onnx.Int8, onnx.Int16,
 		onnx.Int32, onnx.Int64, onnx.Uint8, onnx.Uint16, onnx.Uint32, onnx.Uint64, onnx.Bool, onnx.Float8E4M3FN} {
-		for _, dims := range [][]int64{{}, {3}, {0}, {2, 0, 3}, {2, 2}} {
+		for _, dims := range [][]int64{{}, {3}, {0}, {2, 0, 3}, {2, 2}, {1, 2, 1, 1, 1, 1, 1, 1, 1, 3}} {
 			m := model([]*onnx.Value{value("x", elem, dims...)}, []*onnx.Value{value("y", elem, dims...)},
 				[]*onnx.Node{onnx.NewNode("Identity", []string{"x"}, []string{"y"})})
 			m.IRVersion = 10
