@@ -67,12 +67,22 @@ type diary struct {
 	mu      sync.Mutex
 	entries []redoubt.Event
 	broken  bool
+	// Where there are these, it says that an entry has come, and waits.
+	come, wait chan struct{}
 }
 
 func (d *diary) Write(ctx context.Context, e redoubt.Event) error   { return d.Record(ctx, e) }
 func (d *diary) Enqueue(ctx context.Context, e redoubt.Event) error { return d.Record(ctx, e) }
 
-func (d *diary) Record(_ context.Context, e redoubt.Event) error {
+func (d *diary) Record(ctx context.Context, e redoubt.Event) error {
+	if d.wait != nil {
+		d.come <- struct{}{}
+		select {
+		case <-d.wait:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.broken {
@@ -566,6 +576,56 @@ func TestNoRecordNoAnswer(t *testing.T) {
 		if code, ok := w.ask(t, h, "user", "loans"); ok || code != oip.Unavailable {
 			t.Errorf("%s: %v, answered %v", w.name, code, ok)
 		}
+	}
+}
+
+// A log that hangs holds a call for as long as a call may take, and does not lose
+// what a client did who has gone meanwhile.
+func TestHangingLog(t *testing.T) {
+	m := loans()
+	m.Settings.Timeout = 50 * time.Millisecond
+	h := build(t, gateway.Config{}, m)
+	h.diary.come, h.diary.wait = make(chan struct{}, 1), make(chan struct{})
+	answered := make(chan int)
+	go func() {
+		code, _, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row)
+		answered <- code
+	}()
+	select {
+	case code := <-answered:
+		if code != 503 {
+			t.Errorf("%d while the log hangs, want 503", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a call hangs with the log")
+		close(h.diary.wait)
+		<-answered
+		return
+	}
+	<-h.diary.come
+
+	m = loans()
+	h = build(t, gateway.Config{}, m)
+	h.diary.come, h.diary.wait = make(chan struct{}, 1), make(chan struct{})
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "POST", h.http.URL+"/v2/models/loans/infer", strings.NewReader(row))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Authorization": {"Bearer user"}, "Content-Type": {"application/json"}}
+	go func() {
+		<-h.diary.come
+		leave()
+	}()
+	if a, err := h.http.Client().Do(r); err == nil {
+		a.Body.Close()
+		t.Fatal("answered before it was on record")
+	}
+	time.Sleep(50 * time.Millisecond) // for the server to see that he has gone
+	close(h.diary.wait)
+	h.http.Close() // waits for the call
+	if e := h.diary.last(t); e.Action != "model.invoke" || e.Actor != "user:1" {
+		t.Errorf("recorded %+v", e)
 	}
 }
 
