@@ -238,6 +238,16 @@ func (s *stalled) Sync() error {
 	return s.File.Sync()
 }
 
+// order is the requests of the entries in a log, one behind the other.
+func order(t *testing.T, dir string) string {
+	t.Helper()
+	var requests []string
+	for _, e := range all(t, dir, Filter{}) {
+		requests = append(requests, e.Request)
+	}
+	return strings.Join(requests, " ")
+}
+
 // hanging is a segment whose writes wait until they are let go.
 type hanging struct {
 	*os.File
@@ -283,11 +293,7 @@ func TestHangingWrite(t *testing.T) {
 	close(h.let)
 	wg.Wait()
 	shut(t, l)
-	var order []string
-	for _, e := range all(t, dir, Filter{}) {
-		order = append(order, e.Request)
-	}
-	if got := strings.Join(order, " "); got != "r0 r1 r2 r3" {
+	if got := order(t, dir); got != "r0 r1 r2 r3" {
 		t.Error(got)
 	}
 }

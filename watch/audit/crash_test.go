@@ -270,11 +270,7 @@ func TestWrite(t *testing.T) {
 	close(s.let)
 	wg.Wait()
 	shut(t, l)
-	var order []string
-	for _, e := range all(t, dir, Filter{}) {
-		order = append(order, e.Request)
-	}
-	if got := strings.Join(order, " "); got != "r0 r1 r2 r3 r4 r5" {
+	if got := order(t, dir); got != "r0 r1 r2 r3 r4 r5" {
 		t.Error(got)
 	}
 	if _, err := Verify(t.Context(), dir, Trust{}); err != nil {
