@@ -10,12 +10,12 @@
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
 # repeated (3), CALLERS how many call at once (64) and OPEN how many connections the
-# open loop has (16), WAIT is what inferences
-# wait for of the audit log: flush, write (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500)
-# and prints the memory that the server holds every minute. PORT is the first of
-# five that are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the
-# servers and the generator of the load off each other's processors; the generator runs
-# on CALLER_THREADS threads (as many as half of the processors).
+# open loop has (16), WAIT is what inferences wait for of the audit log: flush, write
+# (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500) and
+# prints the memory that the server holds every minute. PORT is the first of five that
+# are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the servers
+# and the generator of the load off each other's processors; the generator runs on
+# CALLER_THREADS threads (as many as half of the processors).
 set -eu
 
 cd "$(dirname "$0")/../.."
