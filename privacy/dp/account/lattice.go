@@ -20,9 +20,12 @@ type lattice struct {
 const fine, rough = 7, 5
 
 // ladder is the grid points from lo to hi: all of them near 0, and further out
-// every second, fourth, ..., as what matters is the distance in proportion.
+// every second, fourth, ..., as what matters is the distance in proportion; but
+// where Q is less by a factor of exp(1/2) at the next point, only at a distance of
+// an eighth as much in proportion.
 func ladder(lo, hi, h float64, fine int) []int {
-	step := func(i int) int { return max(1, i>>fine) }
+	half := int(math.Min(0.5/h, 1e15))
+	step := func(i int) int { return max(1, min(i>>fine, max(half, i>>(fine+3)))) }
 	var below, above []int
 	at := func(v float64) int { return int(math.Max(-1e15, math.Min(1e15, v))) }
 	first, last := at(math.Floor(lo/h)), at(math.Ceil(hi/h))
@@ -206,31 +209,37 @@ func below(l loss, grid []int, h, shift float64, down *bins) {
 // 0 if there are none.
 func cell(l loss, start, want, h float64) (end, p float64) {
 	const near = 1e-5 // of a step, above what is wanted: below would be no bound
-	low, high, mass := want, math.Inf(1), 0.0
 	aim := want + near*h/2
-	end = want + h
+	low, high := want, math.Inf(1)
+	step := h
 	if !math.IsInf(start, -1) {
-		end = 2*want - start
+		step = want - start
 	}
+	end = want + step
+	slope, last := 0.5, math.NaN() // of the worth by the end, which is half where the density is even
 	for range 50 {
-		p, q := l.between(start, end)
-		m := math.Log(p / q)
-		if m >= want {
-			if high, mass = end, p; m-want <= near*h {
+		mass, q := l.between(start, end)
+		worth := math.Log(mass / q)
+		if worth >= want {
+			if high, p = end, mass; worth-want <= near*h {
 				break
 			}
 		} else { // or nothing is there yet
 			low = end
 		}
-		next := end + 2*(aim-m)
+		if s := (worth - last) / step; s > 0 && !math.IsInf(s, 1) {
+			slope = s // the secant: far out, worth rises ever slower
+		}
+		last = worth
+		next := end + (aim-worth)/slope
 		if !(next > low && next < high) {
 			if next = (low + high) / 2; math.IsInf(high, 1) {
 				next = low + 2*(low-want) + h
 			}
 		}
-		end = next
+		step, end = next-end, next
 	}
-	return high, mass
+	return high, p
 }
 
 // bins gathers probabilities by index.

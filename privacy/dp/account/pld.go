@@ -146,11 +146,11 @@ func (c *composition) epsilon(delta float64) Interval {
 		return around(gaussianEpsilon(mu, delta))
 	}
 	i := c.answer(question{
-		tilt: func(s *search) float64 {
+		tilt: func(s *search) (theta, most float64) {
 			if i := s.best; !math.IsInf(i.Upper, 1) {
-				return s.tiltOfEpsilon(i.Upper)
+				return s.tiltOfEpsilon(i.Upper), delta
 			}
-			return s.tiltOfDelta(delta)
+			return s.tiltOfDelta(delta), delta
 		},
 		ask:   func(t *tilted) Interval { return t.epsilon(delta, c.most) },
 		width: 1e-3,
@@ -170,7 +170,7 @@ func (c *composition) delta(eps, width float64) Interval {
 		return around(gaussianDelta(mu, eps))
 	}
 	return c.answer(question{
-		tilt:  func(s *search) float64 { return s.tiltOfEpsilon(eps) },
+		tilt:  func(s *search) (theta, most float64) { return s.tiltOfEpsilon(eps), s.best.Upper },
 		ask:   func(t *tilted) Interval { return t.delta(eps) },
 		width: width,
 	})
@@ -186,9 +186,10 @@ func (i Interval) and(j Interval) Interval {
 	return Interval{max(i.Lower, j.Lower), min(i.Upper, j.Upper)}
 }
 
-// question is what is asked of a composed loss, and which tilt suits it.
+// question is what is asked of a composed loss, which tilt suits it, and how great
+// delta is at most where it does.
 type question struct {
-	tilt  func(*search) float64
+	tilt  func(*search) (theta, most float64)
 	ask   func(*tilted) Interval
 	width float64 // of an interval that is narrow enough, in proportion
 }
@@ -246,7 +247,8 @@ func newSearch(d []repeated) *search {
 }
 
 func (s *search) refine(q question, grid float64) {
-	t, size := newTilted(s, q.tilt(s), grid)
+	theta, most := q.tilt(s)
+	t, size := newTilted(s, s.shortest(theta, most), grid)
 	if size > 4*maxWindow { // no window: the numbers are beyond float64
 		s.points = size
 		return
@@ -293,19 +295,23 @@ func pilot(l loss) *lattice {
 // variance of the distribution that is tilted by exp(theta·L).
 func cumulants(d []repeated, steps []*lattice, theta float64) (k, mean, variance float64) {
 	for i, l := range steps {
-		top := math.Inf(-1)
+		top, mode := math.Inf(-1), 0.0
 		for j, log := range l.log {
-			top = max(top, log+theta*float64(l.index[j])*l.h)
+			v := float64(l.index[j]) * l.h
+			if w := log + theta*v; w > top {
+				top, mode = w, v
+			}
 		}
-		var s0, s1, s2 float64
+		var s0, s1, s2 float64 // of the distance from the mode: little cancels
 		for j, log := range l.log {
 			v := float64(l.index[j]) * l.h
 			w := math.Exp(log + theta*v - top)
+			v -= mode
 			s0, s1, s2 = s0+w, s1+w*v, s2+w*v*v
 		}
 		m := s1 / s0
 		k += d[i].times * (top + math.Log(s0))
-		mean += d[i].times * m
+		mean += d[i].times * (mode + m)
 		variance += d[i].times * max(s2/s0-m*m, 0)
 	}
 	return k, mean, variance
@@ -314,14 +320,24 @@ func cumulants(d []repeated, steps []*lattice, theta float64) (k, mean, variance
 // maxTilt bounds tilts. Any tilt gives right answers; a good one gives digits.
 const maxTilt = 1e5
 
-// tiltOfDelta is the tilt at whose mean delta is about what is asked, by the
-// saddle point approximation. It only has to be near.
+// tiltOfDelta is the tilt at whose mean delta is about what is asked. It only has to
+// be near.
 func (s *search) tiltOfDelta(delta float64) float64 {
 	return tiltWhere(func(theta float64) bool {
 		k, mean, variance := cumulants(s.steps, s.pilots, theta)
-		width := 1 + theta*(1+theta)*math.Sqrt(2*math.Pi*variance)
-		return k-theta*mean-math.Log(width) > math.Log(delta)
+		return saddle(theta, k, mean, variance) > math.Log(delta)
 	})
+}
+
+// saddle approximates the logarithm of delta at the mean of the tilted loss: there
+// delta is exp(k - theta·mean) times the mean of exp(-theta·x)·(1-exp(-x)) over the
+// x above 0 of a normal distribution, which is about sd/sqrt(2π) where that is
+// narrow, a half where it is wide, and 1/(theta·(1+theta)·sqrt(2π)·sd) where the tilt
+// is large beside it. Where the greatest loss is an atom a large tilt leaves
+// nothing but it, and delta there is 0.
+func saddle(theta, k, mean, variance float64) float64 {
+	sd, root := math.Sqrt(variance), math.Sqrt(2*math.Pi)
+	return k - theta*mean - math.Log(2+root/sd+theta*(1+theta)*root*sd)
 }
 
 // tiltOfEpsilon is the tilt whose mean is epsilon, or none where that is below
@@ -363,6 +379,7 @@ type side struct {
 	theta, h, log float64
 	shift         float64
 	first         int       // index of the first point
+	most          float64   // all finite values s' are below
 	above, less   []float64 // sums of y[j]·exp(-theta·(s_j-s_i)) over j >= i, and with theta+1
 	failed        float64
 	slack         float64 // what is uncertain, in units of exp(log - theta·s')
@@ -370,79 +387,121 @@ type side struct {
 
 // newTilted composes on a window of as many points as the search wants, or a given
 // grid needs; size is how many it has.
-func newTilted(s *search, theta, grid float64) (t *tilted, size int) {
+func newTilted(s *search, w window, grid float64) (t *tilted, size int) {
 	d := s.steps
-	theta, lo, hi := s.shortest(theta)
+	width := w.hi - w.lo
 	h := grid
 	if h == 0 {
-		h = fit((hi-lo)/float64(s.points-128), d)
+		h = fit(width/float64(s.points-128), d)
 	}
-	h = max(h, (hi-lo)/(4*maxWindow-128))
-	if !(hi-lo < 1e12) {
+	h = max(h, width/(4*maxWindow-128))
+	if !(width < 1e12) {
 		return nil, 8 * maxWindow
 	}
-	size = 1 << bits.Len(uint((hi-lo)/h)+64)
+	size = 1 << bits.Len(uint(width/h)+64)
 	ups, lows := make([]*lattice, len(d)), make([]*lattice, len(d))
 	for i, s := range d {
 		ups[i], lows[i] = discretise(s.loss, h)
 	}
-	first := int(math.Floor(lo/h)) - 16
+	first := int(math.Floor(w.lo/h)) - 16
 	t = new(tilted)
 	both(
-		func() { t.upper = newSide(d, ups, theta, first, size) },
-		func() { t.lower = newSide(d, lows, theta, first, size) },
+		func() { t.upper = newSide(d, ups, w, first, size) },
+		func() { t.lower = newSide(d, lows, w, first, size) },
 	)
 	t.transform(d, ups, lows, size)
 	return t, size
 }
 
-// window is where the tilted loss lies but for a probability of e^-rare on either
-// side, by Chernoff's bound.
-func window(d []repeated, steps []*lattice, theta, rare float64) (lo, hi float64) {
-	k, mean, variance := cumulants(d, steps, theta)
-	lo, hi = math.Inf(-1), math.Inf(1)
-	for _, t := range trials(rare, mean, variance) {
-		above, _, _ := cumulants(d, steps, theta+t)
-		below, _, _ := cumulants(d, steps, theta-t)
-		hi = min(hi, (above-k+rare)/t)
-		lo = max(lo, (k-below-rare)/t)
-	}
-	if !(lo < hi) { // no variance to speak of
-		lo, hi = mean, mean
-	}
-	pad := max(1e-3*(hi-lo), 1e-6*math.Abs(mean), 1e-9)
-	return lo - pad, hi + pad
+// window is where a loss lies that is tilted by theta, but for a probability of
+// e^-rare on either side, and the exponents with which Chernoff's bound shows it.
+type window struct {
+	theta, lo, hi float64
+	below, above  float64
 }
 
-// trials are the exponents to try in Chernoff's bound. Any is right, and the best
-// one near where it is for a normal distribution.
-func trials(rare, mean, variance float64) []float64 {
-	t := math.Sqrt(2 * rare / (variance + 1e-12*mean*mean + 1e-20))
-	return []float64{t / 16, t / 4, t / 2, t, 2 * t, 8 * t, 256 * t}
+func newWindow(d []repeated, steps []*lattice, theta, rare float64) window {
+	k, mean, variance := cumulants(d, steps, theta)
+	w := window{theta: theta}
+	// What is right for a normal distribution, to begin with.
+	normal := math.Sqrt(2 * rare / (variance + 1e-12*mean*mean + 1e-20))
+	w.above, w.hi = least(normal, func(t float64) float64 {
+		above, _, _ := cumulants(d, steps, theta+t)
+		return (above - k + rare) / t
+	})
+	w.below, w.lo = least(normal, func(t float64) float64 {
+		below, _, _ := cumulants(d, steps, theta-t)
+		return (below - k + rare) / t
+	})
+	w.lo = -w.lo
+	if !(w.lo < w.hi) { // no variance to speak of
+		w.lo, w.hi = mean, mean
+	}
+	first, last := extent(d, steps)
+	w.lo, w.hi = max(w.lo, first), min(w.hi, last)
+	pad := max(1e-3*(w.hi-w.lo), 1e-6*math.Abs(mean), 1e-9)
+	w.lo, w.hi = w.lo-pad, w.hi+pad
+	return w
+}
+
+// extent is the least and the greatest index of the composition times h.
+func extent(d []repeated, steps []*lattice) (least, most float64) {
+	for i, l := range steps {
+		least += d[i].times * float64(slices.Min(l.index)) * l.h
+		most += d[i].times * float64(slices.Max(l.index)) * l.h
+	}
+	return least, most
+}
+
+// least finds where f, which falls and then rises, is least, or nearly: within a
+// factor of sqrt(2), by golden section of the logarithm, from 2^-14 to 2^8 times
+// a guess.
+func least(guess float64, f func(float64) float64) (at, value float64) {
+	const golden = 1 / math.Phi
+	lo, hi := math.Log2(guess)-14, math.Log2(guess)+8
+	x, y := hi-golden*(hi-lo), lo+golden*(hi-lo)
+	fx, fy := f(math.Exp2(x)), f(math.Exp2(y))
+	for hi-lo > 1 {
+		if fx < fy || math.IsNaN(fy) {
+			hi, y, fy = y, x, fx
+			x = hi - golden*(hi-lo)
+			fx = f(math.Exp2(x))
+		} else {
+			lo, x, fx = x, y, fy
+			y = lo + golden*(hi-lo)
+			fy = f(math.Exp2(y))
+		}
+	}
+	if fx < fy {
+		return math.Exp2(x), fx
+	}
+	return math.Exp2(y), fy
 }
 
 // shortest chooses among smaller tilts the one with the shortest window. The tilt
 // of the question itself leaves the most digits, but where the loss has a heavy
 // tail it makes that tail heavier. The less the tilt, the rarer must be what lies
-// outside: it counts in units of exp(k - theta·eps), of which delta is a part.
-func (s *search) shortest(theta float64) (best, lo, hi float64) {
+// outside: it counts in units of exp(k - theta·eps), of which delta, known to be
+// most or less, is a part.
+func (s *search) shortest(theta, most float64) window {
 	k, eps, variance := cumulants(s.steps, s.pilots, theta)
-	delta := k - theta*eps - math.Log(1+theta*(1+theta)*math.Sqrt(2*math.Pi*variance))
-	best, lo, hi = theta, math.Inf(-1), math.Inf(1)
-	for range 6 {
+	delta := min(saddle(theta, k, eps, variance), math.Log(most))
+	var best window
+	for i := range 6 {
 		k, _, _ := cumulants(s.steps, s.pilots, theta)
 		unit := k - theta*eps - delta
-		if unit > 17 { // the Fourier transform is not that good
+		if i > 0 && unit > 17 { // the Fourier transform is not that good
 			break
 		}
-		if l, h := window(s.steps, s.pilots, theta, unit+12); h-l < 0.99*(hi-lo) {
-			best, lo, hi = theta, l, h
+		w := newWindow(s.steps, s.pilots, theta, unit+12)
+		if i == 0 || w.hi-w.lo < 0.99*(best.hi-best.lo) {
+			best = w
 		}
 		if theta /= 2; theta < 1e-2 {
 			theta = 0
 		}
 	}
-	return best, lo, hi
+	return best
 }
 
 // fit makes a spacing divide the smallest atom of the losses, so that atoms lie on
@@ -462,8 +521,8 @@ func fit(h float64, d []repeated) float64 {
 	return unit / math.Ceil(unit/h)
 }
 
-func newSide(d []repeated, steps []*lattice, theta float64, first, n int) side {
-	s := side{theta: theta, h: steps[0].h}
+func newSide(d []repeated, steps []*lattice, w window, first, n int) side {
+	s := side{theta: w.theta, h: steps[0].h}
 	survive, times := 0.0, 0.0
 	for i, l := range steps {
 		s.shift += d[i].times * l.shift
@@ -472,19 +531,30 @@ func newSide(d []repeated, steps []*lattice, theta float64, first, n int) side {
 	}
 	s.failed = -math.Expm1(survive)
 	s.first = first + int(math.Round(s.shift/s.h))
-	k, mean, variance := cumulants(d, steps, theta)
+	k, _, _ := cumulants(d, steps, s.theta)
 	s.log = k
 	// What lies outside the window has wrapped around to within.
 	lo, hi := float64(s.first)*s.h, float64(s.first+n)*s.h
-	above, below := 0.0, 0.0 // logarithms of Chernoff's bounds
-	for _, t := range trials(16, mean, variance) {
-		up, _, _ := cumulants(d, steps, theta+t)
-		down, _, _ := cumulants(d, steps, theta-t)
-		above = min(above, up-k-t*hi+1e-14*(math.Abs(up)+math.Abs(k)+math.Abs(t*hi)))
-		below = min(below, down-k+t*lo+1e-14*(math.Abs(down)+math.Abs(k)+math.Abs(t*lo)))
+	beyond := func(t, edge float64) float64 {
+		out := 1.0
+		for range 3 { // the coarser the grid, the heavier the tail
+			k2, _, _ := cumulants(d, steps, s.theta+t)
+			rounding := 1e-14 * (math.Abs(k2) + math.Abs(k) + math.Abs(t*edge))
+			out = min(out, math.Exp(k2-k-t*edge+rounding))
+			t /= 2
+		}
+		return out
+	}
+	lowest, highest := extent(d, steps)
+	s.most = highest + s.h/2
+	if lowest < lo-s.h/2 {
+		s.slack += beyond(-w.below, lo)
+	}
+	if highest > hi-s.h/2 {
+		s.slack += beyond(w.above, hi)
 	}
 	// The probabilities themselves are right to about 13 digits.
-	s.slack = math.Exp(above) + math.Exp(below) + 1e-13*times
+	s.slack += 1e-13 * times
 	return s
 }
 
@@ -595,6 +665,9 @@ func (s *side) gather(z []complex128, off float64, part func(complex128) float64
 
 // delta is the profile at eps, which is right to plus or minus off.
 func (s *side) delta(eps float64) (delta, off float64) {
+	if eps+s.shift > s.most {
+		return s.failed, 0
+	}
 	off = s.slack * math.Exp(s.log-s.theta*(eps+s.shift))
 	n := len(s.above) - 1
 	j := int(max(0, min(math.Floor((eps+s.shift)/s.h)+1-float64(s.first), float64(n))))
