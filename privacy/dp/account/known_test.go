@@ -208,11 +208,21 @@ func TestKnownCompositions(t *testing.T) {
 	}{
 		{"Laplace 10 x100", plan(dp.AddRemove, 100, account.Laplace{Scale: 10, Clip: 1}), 1e-5, 4.220347, 4.532686, 10},
 		{"Laplace 20 x500", plan(dp.AddRemove, 500, account.Laplace{Scale: 20, Clip: 1}), 1e-6, 5.473902, 5.838005, 25},
+		// Few releases, whose greatest loss is an atom: dp_accounting 0.6.0 on grids of
+		// 1e-4 and 1e-5; one release in closed form.
+		{"Laplace 1 x4, replace", plan(dp.Replace, 4, account.Laplace{Scale: 1, Clip: 1}), 2.8579504e-4, 7.995437, 0, 0},
+		{"Laplace 0.5 x1, replace", plan(dp.Replace, 1, account.Laplace{Scale: 0.5, Clip: 1}), 1e-3, 4 + 2*math.Log(0.999), 0, 0},
+		{"Laplace 2 x8", plan(dp.AddRemove, 8, account.Laplace{Scale: 2, Clip: 1}), 1e-6, 3.999744, 0, 0},
+		{"Laplace 3.466 x8", plan(dp.AddRemove, 8, account.Laplace{Scale: 3.4659823945443176, Clip: 1}), 4.570881896e-8, 2.308138, 0, 0},
+		{"Laplace 1 x28", plan(dp.AddRemove, 28, account.Laplace{Scale: 1, Clip: 1}), 2.500345362e-8, 27.417762, 0, 0},
 		{"Gaussian 5 x30", plan(dp.AddRemove, 30, account.Gaussian{StdDev: 5, Clip: 1}), 1e-5, 4.866083, 0, 0},
 		{"Gaussian 20 x1000", plan(dp.AddRemove, 1000, account.Gaussian{StdDev: 20, Clip: 1}), 1e-6, 8.306225, 0, 0},
 	} {
 		got := epsilon(t, account.PLD{}, r.plan, r.delta)
 		near(t, r.name, got.Upper, r.pld, 1e-3)
+		if got.Lower > r.pld*(1+1e-5) {
+			t.Errorf("%s: at least %g, the known answer is %g", r.name, got.Lower, r.pld)
+		}
 		if got.Upper-got.Lower > 0.01*got.Upper {
 			t.Errorf("%s: [%g, %g] is wider than 1 %%", r.name, got.Lower, got.Upper)
 		}
