@@ -70,12 +70,15 @@ func ParseCheckpoint(b []byte) (Checkpoint, error) {
 	return c, nil
 }
 
+// noteWhole is the detail of [Noted] that holds the checkpoint as it was signed.
+const noteWhole = "note"
+
 // Noted is the event that another log's checkpoint was seen: what is on record in
 // one log, the other can no longer take back. [NotedIn] reads it again.
 func Noted(c Checkpoint) redoubt.Event {
 	return redoubt.Event{
 		Action: actionNote, Outcome: redoubt.Allowed, Resource: "audit:" + c.Origin,
-		Details: map[string]string{"size": strconv.FormatInt(c.Size, 10), "note": string(c.Note)},
+		Details: map[string]string{"size": strconv.FormatInt(c.Size, 10), noteWhole: string(c.Note)},
 	}
 }
 
@@ -85,7 +88,7 @@ func NotedIn(ctx context.Context, dir, origin string) (out []Checkpoint, err err
 		if err != nil {
 			return nil, err
 		}
-		c, err := ParseCheckpoint([]byte(e.Details["note"]))
+		c, err := ParseCheckpoint([]byte(e.Details[noteWhole]))
 		if err != nil {
 			return nil, err
 		}

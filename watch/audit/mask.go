@@ -20,7 +20,7 @@ const (
 	maxDetails = 64
 	// maxLine is more than an entry within these limits takes when every byte
 	// becomes six: what is longer was not written by this log.
-	maxLine = 6*(2*maxState+(10+2*maxDetails)*(maxField+200)) + 4096
+	maxLine = 6*(2*maxState+maxCheckpoint+(10+2*maxDetails)*(maxField+200)) + 4096
 )
 
 // presentable is an event as it may be written: fields within their limits, and
@@ -29,7 +29,7 @@ const (
 //
 // more, if it is there, finds what mask is too small for. It is asked about what an
 // entry says, and not about the names of requests and resources, which have to stay
-// what they are.
+// what they are; nor about checkpoints of other logs, which are signed.
 func presentable(e redoubt.Event, more func(string) string) redoubt.Event {
 	hide := func(s string) string {
 		if more != nil {
@@ -44,13 +44,21 @@ func presentable(e redoubt.Event, more func(string) string) redoubt.Event {
 		*f = cut(mask(*f), maxField)
 	}
 	e.Reason, e.Before, e.After = cut(hide(e.Reason), maxField), cut(hide(e.Before), maxState), cut(hide(e.After), maxState)
-	if !plain(e.Details, hide) {
+	say := func(k, v string) string {
+		if e.Action == actionNote && k == noteWhole && utf8.ValidString(v) {
+			if _, err := ParseCheckpoint([]byte(v)); err == nil {
+				return v // a signature that looks like a token would be none afterwards
+			}
+		}
+		return cut(hide(v), maxField)
+	}
+	if !plain(e.Details, say) {
 		details := make(map[string]string, min(len(e.Details), maxDetails))
 		for _, k := range slices.Sorted(maps.Keys(e.Details)) {
 			if len(details) == maxDetails {
 				break
 			}
-			details[cut(mask(k), maxField)] = cut(hide(e.Details[k]), maxField)
+			details[cut(mask(k), maxField)] = say(k, e.Details[k])
 		}
 		e.Details = details
 	}
@@ -61,9 +69,9 @@ func presentable(e redoubt.Event, more func(string) string) redoubt.Event {
 }
 
 // plain reports whether details may be written as they are.
-func plain(details map[string]string, hide func(string) string) bool {
+func plain(details map[string]string, say func(k, v string) string) bool {
 	for k, v := range details {
-		if cut(mask(k), maxField) != k || cut(hide(v), maxField) != v {
+		if cut(mask(k), maxField) != k || say(k, v) != v {
 			return false
 		}
 	}

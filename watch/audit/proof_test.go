@@ -434,6 +434,68 @@ func TestCheckpointsInTime(t *testing.T) {
 	}
 }
 
+// A checkpoint that another log notes is read again as it was signed, though its
+// signatures look like a token and are longer than a detail may be. Other details
+// of the event, and what is no checkpoint, are masked as ever.
+func TestNotedAsSigned(t *testing.T) {
+	signer, verifier := key(t, "log")
+	_, checkpoints := signed(t, signer, 5)
+	c := checkpoints[0]
+	var witnesses []note.Verifier
+	for i := 0; len(c.Note) < 2*maxField || mask(string(c.Note)) == string(c.Note); i++ {
+		secret, _, err := note.GenerateKey(rand.Reader, fmt.Sprint("witness", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, public, err := Cosigner(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := ReadVerifier(public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, err := note.Sign(&note.Note{Text: string(c.Note[:bytes.Index(c.Note, []byte("\n\n"))+1])}, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := next[bytes.Index(next, []byte("\n\n"))+2:]
+		if len(c.Note) > maxCheckpoint-200 {
+			t.Fatal("no signature looks like a token")
+		}
+		if len(witnesses) > 60 && mask(string(line)) == string(line) {
+			continue // package note takes a hundred signatures
+		}
+		c.Note, witnesses = append(c.Note, line...), append(witnesses, v)
+	}
+	dir := t.TempDir()
+	l := open(t, dir, Config{Signer: signer, Mask: strings.ToUpper})
+	e := Noted(c)
+	e.Details["because"] = "Bearer secret-of-somebody"
+	record(t, l, e)
+	e = Noted(c)
+	e.Details[noteWhole] = "log\n5\nBearer secret-of-somebody\n"
+	record(t, l, e)
+	shut(t, l)
+	var events []redoubt.Event
+	for e, err := range Read(t.Context(), dir, Filter{Action: actionNote}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	if len(events) != 2 || events[0].Details["because"] != "BEARER ***" || strings.Contains(strings.ToLower(events[1].Details[noteWhole]), "secret") {
+		t.Errorf("read %+v", events)
+	}
+	back, err := ParseCheckpoint([]byte(events[0].Details[noteWhole]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := back.Check(verifier, witnesses, len(witnesses)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Cosignatures verify, count once each, and are of their checkpoint alone.
 func TestCosignature(t *testing.T) {
 	signer, verifier := key(t, "log")
