@@ -243,17 +243,22 @@ func WriteResponse(w http.ResponseWriter, r *http.Request, q *Request, a *Respon
 		return err
 	}
 	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
+	if h["X-Content-Type-Options"] == nil { // the gateway says so earlier
+		h.Set("X-Content-Type-Options", "nosniff")
+	}
 	h.Set("Content-Type", "application/json")
 	if m.Binary != nil {
 		h.Set("Content-Type", "application/octet-stream")
 		h.Set(headerLength, strconv.Itoa(len(m.JSON)))
 	}
+	if m.Len() < worthwhile { // the same for everyone; net/http counts what is this short
+		_, err := m.WriteTo(w)
+		return err
+	}
 	h.Add("Vary", "Accept-Encoding")
 	coding := accepted(r.Header.Values("Accept-Encoding"))
-	if coding == "" || m.Len() < worthwhile {
+	if coding == "" {
 		h.Set("Content-Length", strconv.FormatInt(m.Len(), 10))
-		w.WriteHeader(http.StatusOK)
 		_, err := m.WriteTo(w)
 		return err
 	}
