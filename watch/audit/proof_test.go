@@ -38,6 +38,24 @@ func key(t testing.TB, name string) (note.Signer, note.Verifier) {
 	return s, v
 }
 
+// witness is the key of one of several witnesses, and what verifies it.
+func witness(t *testing.T, i int) (note.Signer, note.Verifier) {
+	t.Helper()
+	secret, _, err := note.GenerateKey(rand.Reader, fmt.Sprint("witness", i))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, public, err := Cosigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := ReadVerifier(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, v
+}
+
 // signed is a log of n entries in segments of about three, signed at each size
 // that is named, and those checkpoints.
 func signed(t *testing.T, signer note.Signer, n int, sizes ...int) (dir string, checkpoints []Checkpoint) {
@@ -443,18 +461,7 @@ func TestNotedAsSigned(t *testing.T) {
 	c := checkpoints[0]
 	var witnesses []note.Verifier
 	for i := 0; len(c.Note) < 2*maxField || mask(string(c.Note)) == string(c.Note); i++ {
-		secret, _, err := note.GenerateKey(rand.Reader, fmt.Sprint("witness", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, public, err := Cosigner(secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := ReadVerifier(public)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, v := witness(t, i)
 		next, err := note.Sign(&note.Note{Text: string(c.Note[:bytes.Index(c.Note, []byte("\n\n"))+1])}, w)
 		if err != nil {
 			t.Fatal(err)
@@ -503,18 +510,7 @@ func TestCosignature(t *testing.T) {
 	var witnesses []note.Verifier
 	c := checkpoints[1]
 	for i := range 3 {
-		secret, _, err := note.GenerateKey(rand.Reader, fmt.Sprint("witness", i))
-		if err != nil {
-			t.Fatal(err)
-		}
-		w, public, err := Cosigner(secret)
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := ReadVerifier(public)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w, v := witness(t, i)
 		witnesses = append(witnesses, v)
 		if i == 2 {
 			break
