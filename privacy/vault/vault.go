@@ -3,10 +3,13 @@
 // A token is a random name for a value: unlike encryption it tells nothing of the
 // value to whoever has no access to the vault, not even with the key.
 //
-//	v, _ := vault.Open(ctx, db, vault.Config{Key: key, Record: log.Record})
-//	tokens, _ := v.Tokens(ctx, "pipeline", []vault.Value{{Tenant: "shop", Type: "PERSON", Subject: "4711", Text: "Ada Byron"}})
-//	_ = v.Grant(ctx, "head of privacy", vault.Grant{To: "support", Tenant: "shop", Types: []string{"PERSON"}, Until: tomorrow})
-//	values, _ := v.Reveal(ctx, vault.Reader{Name: "support", Reason: "ticket 12"}, tokens)
+//	v, err := vault.Open(ctx, db, vault.Config{Key: key, Record: log.Record})
+//	...
+//	tokens, err := v.Tokens(ctx, "pipeline", []vault.Value{{Tenant: "shop", Type: "PERSON", Subject: "4711", Text: "Ada Byron"}})
+//	...
+//	err = v.Grant(ctx, "head of privacy", vault.Grant{To: "support", Tenant: "shop", Types: []string{"PERSON"}, Until: tomorrow})
+//	...
+//	values, err := v.Reveal(ctx, vault.Reader{Name: "support", Reason: "ticket 12"}, tokens)
 //
 // The same value of the same tenant, type and subject has one token, from however
 // many nodes it is asked for.

@@ -43,7 +43,8 @@
 //     Write or Enqueue took is tried again until it is.
 //
 //   - Card numbers, e-mail addresses and bearer tokens are masked before anything
-//     is written, and long fields are cut, visibly.
+//     is written, and long fields are cut, visibly. Only checkpoints of other logs
+//     ([Noted]) stay as they were signed.
 //
 //   - What entries tell of a person can be erased ([Log.Erase]) and old entries be
 //     pruned ([Log.Prune]), unless a legal hold stands, and every proof stays valid.
