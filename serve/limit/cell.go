@@ -20,6 +20,18 @@ func (c cell) at(l Limit, now int64) int64 {
 	return max(c.level-passed*int64(l.Count), 0)
 }
 
+// charge adds a call. Whoever had to wait for his turn comes with a time that is past:
+// what has sunk since is not to sink again.
+func (c *cell) charge(l Limit, now int64) {
+	*c = cell{c.at(l, now) + l.Window.Microseconds(), max(now, c.last)}
+}
+
+// fits reports whether a call has room above a level.
+func (l Limit) fits(level int64) bool {
+	window, count := l.Window.Microseconds(), int64(l.Count)
+	return window > 0 && level <= window*(count-1)
+}
+
 // state describes a window with the given level.
 func state(b *Bucket, l Limit, level int64) State {
 	s := State{Bucket: b.Name, Limit: l, Shared: b.Shared}
@@ -41,11 +53,18 @@ func micros(level, count int64) time.Duration {
 	return time.Duration((level+count-1)/count) * time.Microsecond
 }
 
-// conclude makes the answer of the states after a take, and of who refused it.
-func conclude(states []State, refused int) Answer {
-	a := Answer{Allowed: refused < 0, States: states, Refused: refused}
-	if refused >= 0 {
-		a.RetryAfter = states[refused].Wait
+// answer describes the windows by their levels, after the take or, if it was
+// refused, before.
+func answer(buckets []Bucket, levels []int64, allowed bool) Answer {
+	a := Answer{Allowed: allowed, States: make([]State, 0, len(levels)), Refused: -1}
+	for i := range buckets {
+		for _, l := range buckets[i].Limits {
+			s := state(&buckets[i], l, levels[len(a.States)])
+			if !allowed && (a.Refused < 0 || s.Wait > a.RetryAfter) {
+				a.Refused, a.RetryAfter = len(a.States), s.Wait
+			}
+			a.States = append(a.States, s)
+		}
 	}
 	return a
 }

@@ -20,21 +20,31 @@ func NewConcurrency(total, each int) *Concurrency {
 // Acquire takes a place, if there is one; release, to be called when the call
 // has ended, gives it back, once however often it is called.
 func (c *Concurrency) Acquire(key string) (release func(), ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.total > 0 && c.running >= c.total || c.each > 0 && c.byKey[key] >= c.each {
+	if !c.take(key) {
 		return func() {}, false
 	}
-	c.running++
-	c.byKey[key]++
 	return sync.OnceFunc(func() { c.give(key) }), true
+}
+
+func (c *Concurrency) take(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.byKey[key]
+	if c.total > 0 && c.running >= c.total || c.each > 0 && n >= c.each {
+		return false
+	}
+	c.running++
+	c.byKey[key] = n + 1
+	return true
 }
 
 func (c *Concurrency) give(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.running--
-	if c.byKey[key]--; c.byKey[key] == 0 {
+	if n := c.byKey[key]; n > 1 {
+		c.byKey[key] = n - 1
+	} else {
 		delete(c.byKey, key)
 	}
 }

@@ -1,11 +1,13 @@
 package limit
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,13 +31,14 @@ const (
 // Memory counts in this process. It is safe for concurrent use and starts no
 // goroutine.
 type Memory struct {
-	seed   maphash.Seed
-	began  time.Time
-	shards [shardCount]shard
+	seed    maphash.Seed
+	began   time.Time
+	numbers atomic.Uint64 // counters made
+	shards  [shardCount]shard
 }
 
 type shard struct {
-	mu       sync.Mutex
+	mu       sync.RWMutex
 	counters map[counterKey]*counter
 	ring     []*counter // the same, to look for those to forget
 	hand     int
@@ -47,10 +50,16 @@ type shard struct {
 
 type counterKey struct{ bucket, key string }
 
+// counter counts the windows of one key. Whoever holds several locks them in the
+// order of their numbers, so that takes never wait in a circle.
 type counter struct {
 	key    counterKey
-	limits []Limit
-	cells  []cell
+	number uint64
+
+	mu        sync.Mutex
+	limits    []Limit
+	cells     []cell
+	forgotten bool // what it counted is 0, and another may count the key by now
 }
 
 // NewMemory returns a limiter that counts in this process.
@@ -68,124 +77,127 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	return m
 }
 
-// spot is where a bucket of a take is counted.
-type spot struct {
-	shard uint64
-	*counter
-}
-
 // Take implements [Taker]. It never fails and never waits for more than the
-// locks of the keys it counts.
+// locks of the keys it counts. Everybody's calls meet in some of them: what can be
+// done before and after, is.
 func (m *Memory) Take(_ context.Context, buckets []Bucket) Answer {
-	var few [8]spot
-	spots := few[:0]
-	windows := 0
-	var locks uint64 // a bit for each shard: taken in order, so that takes never wait in a circle
-	for i := range buckets {
-		s := m.shardOf(&buckets[i])
-		spots = append(spots, spot{shard: s})
-		locks |= 1 << s
-		windows += len(buckets[i].Limits)
-	}
-	m.lock(locks)
-	defer m.unlock(locks)
+	var few [8]*counter
+	var some [16]int64
 	now := time.Since(m.began).Microseconds()
-	for i := range buckets {
-		spots[i].counter = m.shards[spots[i].shard].find(&buckets[i], now)
-	}
-	return take(buckets, spots, windows, now)
-}
-
-// take charges every window, or none.
-func take(buckets []Bucket, spots []spot, windows int, now int64) Answer {
-	states := make([]State, 0, windows)
-	refused := -1
-	for i := range buckets {
-		for j, l := range buckets[i].Limits {
-			s := state(&buckets[i], l, spots[i].cells[j].at(l, now))
-			if s.Wait > 0 && (refused < 0 || s.Wait > states[refused].Wait) {
-				refused = len(states)
-			}
-			states = append(states, s)
+	for {
+		counters := few[:0]
+		for i := range buckets {
+			counters = append(counters, m.find(&buckets[i], now))
 		}
-	}
-	if refused >= 0 {
-		return conclude(states, refused)
-	}
-	states = states[:0]
-	for i := range buckets {
-		for j, l := range buckets[i].Limits {
-			c := &spots[i].cells[j]
-			*c = cell{c.at(l, now) + l.Window.Microseconds(), now}
-			states = append(states, state(&buckets[i], l, c.level))
-		}
-	}
-	return conclude(states, -1)
-}
-
-func (m *Memory) shardOf(b *Bucket) uint64 {
-	return maphash.Comparable(m.seed, counterKey{b.Name, b.Key}) % shardCount
-}
-
-func (m *Memory) lock(locks uint64) {
-	for i := range m.shards {
-		if locks&(1<<i) != 0 {
-			m.shards[i].mu.Lock()
+		if levels, fits, ok := take(buckets, counters, now, some[:0]); ok {
+			return answer(buckets, levels, fits)
 		}
 	}
 }
 
-func (m *Memory) unlock(locks uint64) {
-	for i := range m.shards {
-		if locks&(1<<i) != 0 {
-			m.shards[i].mu.Unlock()
+// take charges every window, or none, and returns their levels afterwards. It is not
+// ok when a counter was forgotten since it was found.
+func take(buckets []Bucket, counters []*counter, now int64, levels []int64) (_ []int64, fits, ok bool) {
+	var few [8]*counter
+	locked := lock(append(few[:0], counters...))
+	defer unlock(locked)
+	fits = true
+	for i, c := range counters {
+		if c.forgotten {
+			return nil, false, false
 		}
+		c.relimit(buckets[i].Limits)
+		for j, l := range c.limits {
+			level := c.cells[j].at(l, now)
+			fits = fits && l.fits(level)
+			levels = append(levels, level)
+		}
+	}
+	if !fits {
+		return levels, false, true
+	}
+	levels = levels[:0]
+	for _, c := range counters {
+		for j, l := range c.limits {
+			c.cells[j].charge(l, now)
+			levels = append(levels, c.cells[j].level)
+		}
+	}
+	return levels, true, true
+}
+
+// lock locks counters, each once, and returns them in the order in which it did.
+func lock(counters []*counter) []*counter {
+	slices.SortFunc(counters, func(a, b *counter) int { return cmp.Compare(a.number, b.number) })
+	counters = slices.Compact(counters)
+	for _, c := range counters {
+		c.mu.Lock()
+	}
+	return counters
+}
+
+func unlock(counters []*counter) {
+	for _, c := range counters {
+		c.mu.Unlock()
 	}
 }
 
 // find is the counter of a bucket, made if there is none.
-func (s *shard) find(b *Bucket, now int64) *counter {
+func (m *Memory) find(b *Bucket, now int64) *counter {
 	key := counterKey{b.Name, b.Key}
+	s := &m.shards[maphash.String(m.seed, b.Key)%shardCount]
+	s.mu.RLock()
 	c := s.counters[key]
-	if c == nil {
-		c = s.add(key, b, now)
+	s.mu.RUnlock()
+	if c != nil {
+		return c
 	}
-	if !slices.Equal(c.limits, b.Limits) {
-		c.relimit(b.Limits)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c = s.counters[key]; c != nil {
+		return c
 	}
-	return c
+	return m.add(s, key, b.Limits, now)
 }
 
-// add makes room for a counter, or finds the one that it shares.
-func (s *shard) add(key counterKey, b *Bucket, now int64) *counter {
+// add makes room for a counter in a shard, or finds the one that it shares.
+func (m *Memory) add(s *shard, key counterKey, limits []Limit, now int64) *counter {
 	if len(s.ring) < s.most {
-		c := newCounter(key, b.Limits)
+		c := m.newCounter(key, limits)
 		s.counters[key] = c
 		s.ring = append(s.ring, c)
 		return c
 	}
 	for range min(sweep, len(s.ring)) {
 		s.hand = (s.hand + 1) % len(s.ring)
-		if old := s.ring[s.hand]; old.idle(now) {
+		if old := s.ring[s.hand]; old.forget(now) {
 			delete(s.counters, old.key)
-			c := newCounter(key, b.Limits)
+			c := m.newCounter(key, limits)
 			s.counters[key], s.ring[s.hand] = c, c
 			return c
 		}
 	}
-	c := s.together[b.Name]
+	c := s.together[key.bucket]
 	if c == nil {
-		c = newCounter(counterKey{bucket: b.Name}, b.Limits)
-		s.together[b.Name] = c
+		c = m.newCounter(counterKey{bucket: key.bucket}, limits)
+		s.together[key.bucket] = c
 	}
 	return c
 }
 
-func newCounter(key counterKey, limits []Limit) *counter {
-	return &counter{key, limits, make([]cell, len(limits))}
+func (m *Memory) newCounter(key counterKey, limits []Limit) *counter {
+	return &counter{key: key, number: m.numbers.Add(1), limits: limits, cells: make([]cell, len(limits))}
 }
 
-// idle reports whether forgetting it would give nobody anything back.
+// forget gives a counter up if that gives nobody anything back.
+func (c *counter) forget(now int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgotten = c.idle(now)
+	return c.forgotten
+}
+
+// idle reports whether none of its windows has anything in it. The counter is locked.
 func (c *counter) idle(now int64) bool {
 	for i, l := range c.limits {
 		if c.cells[i].at(l, now) > 0 {
@@ -195,9 +207,12 @@ func (c *counter) idle(now int64) bool {
 	return true
 }
 
-// relimit goes on with other limits, after the configuration changed. A window
-// of the same length keeps its share of use; another begins anew.
+// relimit goes on with other limits, if the configuration changed. A window of the
+// same length keeps its share of use; another begins anew. The counter is locked.
 func (c *counter) relimit(limits []Limit) {
+	if slices.Equal(c.limits, limits) {
+		return
+	}
 	cells := make([]cell, len(limits))
 	for i, l := range limits {
 		for j, old := range c.limits {

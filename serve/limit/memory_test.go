@@ -100,7 +100,7 @@ func checkWait(t *rapid.T, m *Memory, buckets []Bucket, a Answer) {
 	copied.began, copied.seed = m.began, m.seed
 	for i := range m.shards {
 		for k, c := range m.shards[i].counters {
-			d := newCounter(k, c.limits)
+			d := copied.newCounter(k, c.limits)
 			copy(d.cells, c.cells)
 			copied.shards[i].counters[k] = d
 		}
@@ -232,6 +232,36 @@ func manyKeys(t *testing.T) {
 	}
 }
 
+// What comes between finding a counter and charging it is that others have it
+// forgotten: it is looked for again. One that was charged stays.
+func TestForgottenMeanwhile(t *testing.T) {
+	m := NewMemory(MemoryConfig{Keys: 1}) // one for each shard
+	once := []Limit{{1, time.Hour}}
+	mine := []Bucket{{Name: "principal", Limits: once}}
+	others := []Bucket{{Name: "address", Limits: once}} // of the same key, and so of the same shard
+	found := m.find(&mine[0], 0)
+	if !m.Take(t.Context(), others).Allowed {
+		t.Fatal("refused")
+	}
+	if _, _, ok := take(mine, []*counter{found}, 0, nil); ok {
+		t.Error("a counter that nobody finds any more was charged")
+	}
+	if !m.Take(t.Context(), mine).Allowed || m.Take(t.Context(), mine).Allowed || m.Take(t.Context(), others).Allowed {
+		t.Error("not one call each")
+	}
+}
+
+// Whoever waited for a lock comes with a time that is past.
+func TestChargedLate(t *testing.T) {
+	l := Limit{10, time.Millisecond}
+	var c cell
+	c.charge(l, 100)
+	c.charge(l, 50)
+	if got := c.at(l, 150); got != 2*1000-50*10 {
+		t.Errorf("level %d: what sank until 100 sank again", got)
+	}
+}
+
 func TestNewLimitsKeepUse(t *testing.T) {
 	m := NewMemory(MemoryConfig{})
 	take := func(l ...Limit) Answer {
@@ -278,10 +308,24 @@ func BenchmarkMemory(b *testing.B) {
 		{Name: "principal", Key: "user:4f1c", Limits: limits}, {Name: "model", Key: "loans", Limits: limits},
 		{Name: "address", Key: "192.0.2.1", Limits: limits}, {Name: "global", Limits: limits},
 	}
-	b.ReportAllocs()
-	for b.Loop() {
+	take := func(b *testing.B) {
 		if !m.Take(b.Context(), buckets).Allowed {
-			b.Fatal("refused")
+			b.Error("refused")
 		}
 	}
+	b.Run("alone", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			take(b)
+		}
+	})
+	// All of them meet in the same counters.
+	b.Run("at once", func(b *testing.B) {
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				take(b)
+			}
+		})
+	})
 }

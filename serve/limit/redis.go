@@ -145,23 +145,6 @@ func (r *Redis) key(b *Bucket, l Limit) string {
 	return fmt.Sprintf("%s:limit:%d:%s:%s:%d/%d", r.cfg.Prefix, len(b.Name), b.Name, b.Key, l.Count, l.Window.Microseconds())
 }
 
-// answer describes the windows by their levels, after the take or, if it was
-// refused, before.
-func answer(buckets []Bucket, levels []int64, allowed bool) Answer {
-	states := make([]State, 0, len(levels))
-	refused := -1
-	for i := range buckets {
-		for _, l := range buckets[i].Limits {
-			s := state(&buckets[i], l, levels[len(states)])
-			if !allowed && (refused < 0 || s.Wait > states[refused].Wait) {
-				refused = len(states)
-			}
-			states = append(states, s)
-		}
-	}
-	return conclude(states, refused)
-}
-
 // shares are the buckets with this node's share of their limits.
 func (r *Redis) shares(buckets []Bucket) []Bucket {
 	if r.cfg.Nodes == 1 {
