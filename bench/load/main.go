@@ -95,13 +95,14 @@ func (l *load) run(ctx context.Context) error {
 			return err
 		}
 		fmt.Printf("%s after %v: ", held, time.Since(began).Round(time.Second))
-		l.print(outcomes, time.Since(from))
+		if err := l.print(outcomes, time.Since(from)); err != nil {
+			return err
+		}
 		l.duration -= time.Minute
 	}
 	from := time.Now()
 	outcomes := l.send(ctx, from, callers)
-	l.print(outcomes, time.Since(from))
-	return nil
+	return l.print(outcomes, time.Since(from))
 }
 
 // prepare makes the request, which is the same each time.
@@ -305,7 +306,9 @@ func (c *caller) dial(ctx context.Context) (err error) {
 	return nil
 }
 
-func (l *load) print(outcomes []outcome, took time.Duration) {
+// print says how it went. Calls that are refused are cheaper than those that are
+// answered: a measurement with some of both is none, and an error.
+func (l *load) print(outcomes []outcome, took time.Duration) error {
 	status, times := map[int]int{}, []time.Duration{}
 	for _, o := range outcomes {
 		status[o.status]++
@@ -322,4 +325,8 @@ func (l *load) print(outcomes []outcome, took time.Duration) {
 	}
 	fmt.Printf("%d calls in %.1f s, %.0f a second; status %v\n", len(outcomes), took.Seconds(), float64(len(times))/took.Seconds(), status)
 	fmt.Printf("p50 %v  p90 %v  p99 %v  p99.9 %v  max %v\n", at(.5), at(.9), at(.99), at(.999), at(1))
+	if others := len(outcomes) - len(times); others > 0 {
+		return fmt.Errorf("%d of %d calls were not answered with 200", others, len(outcomes))
+	}
+	return nil
 }

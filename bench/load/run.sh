@@ -4,7 +4,8 @@
 # and a run of ONNX Runtime for each call, "bare" has the gateway's own decoder and
 # engine, and lacks its guards alone. First as many calls as each answers, then an
 # open loop at half of what the gateway can, or at RATE calls a second. How busy the
-# processors are is printed with each: the callers are on the same ones.
+# processors are is printed with each: the callers are on the same ones. In the end
+# come the medians of the rounds, with their ranges.
 #
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
@@ -53,13 +54,13 @@ reachable https://127.0.0.1:$((port + 4))/
 cat >"$dir/gateway.yaml" <<YAML
 data: $dir/g
 listen: {rest: "127.0.0.1:$((port + 1))", grpc: "127.0.0.1:$((port + 2))", admin: "127.0.0.1:$((port + 3))"}
-limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/hour}
+limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/hour, concurrent: 4096, concurrent_each: 4096}
 audit: {wait: $wait}
 models: [{name: simple, path: $dir/b/simple.onnx, limits: "10000000/hour, 10000000/day"}]
 YAML
 $server "$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
-gateway=$!
-pids="$pids $gateway"
+served=$!
+pids="$pids $served"
 reachable https://127.0.0.1:$((port + 1))/v2/health/live
 "$dir/redoubt" user add --data "$dir/g" --service ci --role model_user >/dev/null
 TOKEN=$("$dir/redoubt" token create --data "$dir/g" --account ci load)
@@ -67,35 +68,46 @@ export TOKEN
 
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
 plain="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tls.crt"
-ours="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
+gateway="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
 send() {
 	before=$(spent)
-	GOMAXPROCS=$threads $caller "$dir/load" "$@" <bench/load/simple.json
+	GOMAXPROCS=$threads $caller "$dir/load" "$@" <bench/load/simple.json || return
 	echo "$before $(spent)" | awk '{ printf "processors %.0f %% busy\n", 100 * ($3 - $1) / ($3 - $1 + $4 - $2) }'
 }
 spent() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8, $5 + $6 }' /proc/stat; } # of time, busy and idle
 
 if [ "$what" = soak ]; then
-	send $ours -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $gateway
+	send $gateway -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $served
 	exit
 fi
 send $bare -for 2s >/dev/null
 send $plain -for 2s >/dev/null
-send $ours -for 2s >/dev/null
-most=0
-if [ "$what" != latency ]; then
-	for i in $(seq "$rounds"); do
-		echo "== bare, $callers at once";    send $bare -callers "$callers" -for "$each"
-		echo "== plain, $callers at once";   send $plain -callers "$callers" -for "$each"
-		echo "== gateway, $callers at once"; send $ours -callers "$callers" -for "$each" | tee "$dir/out"
-		most=$(sed -n 's/.* s, \([0-9]*\) a second.*/\1/p' "$dir/out")
+send $gateway -for 2s >/dev/null
+# each server of a round in turn, and what became of it for the summary
+round() {
+	for server in bare plain gateway; do
+		eval "address=\$$server"
+		echo "== $server, $*"
+		send $address "$@" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
+		cat "$dir/out"
+		sed -n 's/.* s, \([0-9]*\) a second.*/\1/p' "$dir/out" >>"$dir/rate.$server"
+		sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
 	done
+}
+median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
+half=${RATE:-}
+[ "$what$half" != latency ] || { echo "latency alone needs RATE" >&2; exit 1; }
+if [ "$what" != latency ]; then
+	for i in $(seq "$rounds"); do round -callers "$callers"; done
+	for base in plain bare; do
+		echo "calls a second, gateway to $base: $(paste "$dir/rate.gateway" "$dir/rate.$base" | awk '{ print $1 / $2 }' | median)"
+	done
+	half=${RATE:-$(sort -n "$dir/rate.gateway" | awk '{ v[NR] = $1 } END { print int(v[int((NR + 1) / 2)] / 2) }')}
+	rm "$dir"/p99.*
 fi
 if [ "$what" != throughput ]; then
-	rate=${RATE:-$((most / 2))}
-	for i in $(seq "$rounds"); do
-		echo "== bare, $rate a second";    send $bare -rate "$rate" -callers "${OPEN:-16}" -for "$each"
-		echo "== plain, $rate a second";   send $plain -rate "$rate" -callers "${OPEN:-16}" -for "$each"
-		echo "== gateway, $rate a second"; send $ours -rate "$rate" -callers "${OPEN:-16}" -for "$each"
+	for i in $(seq "$rounds"); do round -rate "$half" -callers "${OPEN:-16}"; done
+	for base in plain bare; do
+		echo "p99 at $half a second, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
 	done
 fi
