@@ -3,9 +3,10 @@
 # over TLS (bench/bare): "plain" is what one would write with net/http, encoding/json
 # and a run of ONNX Runtime for each call, "bare" has the gateway's own decoder and
 # engine, and lacks its guards alone. First as many calls as each answers, then an
-# open loop at half of what the gateway can, or at RATE calls a second. How busy the
-# processors are is printed with each: the callers are on the same ones. In the end
-# come the medians of the rounds, with their ranges.
+# open loop at half of what the gateway can, or at RATE calls a second, which latency
+# alone cannot do without. How busy the processors are is printed with each: the
+# callers are on the same ones. In the end come the medians of the rounds, with their
+# ranges.
 #
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
