@@ -28,7 +28,7 @@ peers: build ## the Python libraries for attacks and for differential privacy on
 	bench/peers/dp.sh $(REDOUBT)
 clients: runtime ## the Python clients of Triton and KServe against the gateway
 	go run ./bench/clients -redoubt $(REDOUBT)
-load: runtime ## the gateway against a bare handler: throughput, and latency at half of it
+load: runtime ## the gateway against a bare handler: throughput, and latency at half load
 	bench/load/run.sh
 soak: runtime ## the gateway under load for half an hour, with its memory every minute
 	bench/load/run.sh soak

@@ -53,6 +53,9 @@ require github.com/jackc/pgx/v5 v5.12.0
 // SQLite without C, for one machine (store).
 require modernc.org/sqlite v1.61.1
 
+// Waiting for many connections and a moment at once (bench/load).
+require golang.org/x/sys v0.49.0
+
 // HTML in tokens (privacy/pii/document). Tests (serve): frames of HTTP/2 that no
 // client would send.
 require golang.org/x/net v0.61.0
@@ -213,7 +216,6 @@ require (
 	golang.org/x/exp/typeparams v0.0.0-20260811152304-ee035b5b010f // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect

@@ -2,22 +2,24 @@
 # Measures the gateway against two handlers that ask the same model, on loopback and
 # over TLS (bench/bare): "plain" is what one would write with net/http, encoding/json
 # and a run of ONNX Runtime for each call, "bare" has the gateway's own decoder and
-# engine, and lacks its guards alone. First as many calls as each answers, then an
-# open loop at half of what the gateway can, or at RATE calls a second, which latency
-# alone cannot do without. How busy the processors are is printed with each: the
-# callers are on the same ones. In the end come the medians of the rounds, with their
-# ranges.
+# engine, and lacks its guards alone. First as many calls as each answers, then two
+# open loops: one at the rate at which the gateway keeps the processors half busy, and
+# one at half of what it answered before. That is more than half load: calls that wait are
+# answered together, so that one of many costs less than one of few, and processors
+# are three quarters busy or more at half of the most. RATE, in calls a second, takes
+# the place of both. How busy the processors are is printed with each, the server's
+# if it has its own: otherwise the callers are on the same. In the end come the
+# medians of the rounds, with their ranges.
 #
 #   bench/load/run.sh [throughput|latency|soak]      # the first two by default
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
-# repeated (3), CALLERS how many call at once (64) and OPEN how many connections the
-# open loop has (16), WAIT is what inferences wait for of the audit log: flush, write
-# (the default) or none. soak runs for SOAK (30m) at RATE calls a second (500) and
-# prints the memory that the server holds every minute. PORT is the first of five that
-# are used (19443). SERVER_CPUS and CALLER_CPUS (lists for taskset) keep the servers
-# and the generator of the load off each other's processors; the generator runs on
-# CALLER_THREADS threads (as many as half of the processors).
+# repeated (3), CALLERS how many call at once (64), WAIT is what inferences wait for
+# of the audit log: flush, write (the default) or none. Many short rounds are better
+# than few long ones on a machine whose speed changes. soak runs for SOAK (30m) at RATE
+# calls a second (500) and prints the memory that the server holds every minute. PORT
+# is the first of five that are used (19443). SERVER_CPUS and CALLER_CPUS (as in 0-3,5)
+# keep the servers and the generator of the load off each other's processors.
 set -eu
 
 cd "$(dirname "$0")/../.."
@@ -26,7 +28,6 @@ each=${SECONDS_EACH:-10}s rounds=${ROUNDS:-3} callers=${CALLERS:-64} wait=${WAIT
 dir=$(mktemp -d)
 pids=
 server=${SERVER_CPUS:+taskset -c $SERVER_CPUS} caller=${CALLER_CPUS:+taskset -c $CALLER_CPUS}
-threads=${CALLER_THREADS:-$((($(nproc) + 1) / 2))}
 trap 'kill $pids 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 
@@ -72,10 +73,23 @@ plain="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tl
 gateway="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
 send() {
 	before=$(spent)
-	GOMAXPROCS=$threads $caller "$dir/load" "$@" <bench/load/simple.json || return
+	$caller "$dir/load" "$@" <bench/load/simple.json || return
 	echo "$before $(spent)" | awk '{ printf "processors %.0f %% busy\n", 100 * ($3 - $1) / ($3 - $1 + $4 - $2) }'
 }
-spent() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8, $5 + $6 }' /proc/stat; } # of time, busy and idle
+# of time, busy and idle, of the server's processors or all
+spent() {
+	awk -v own="${SERVER_CPUS:-}" '
+		function ours(cpu,   i, n, lists, ends) {
+			n = split(own, lists, ",")
+			for (i = 1; i <= n; i++) {
+				if (split(lists[i], ends, "-") == 1) ends[2] = ends[1]
+				if (cpu >= ends[1] + 0 && cpu <= ends[2] + 0) return 1
+			}
+			return 0
+		}
+		own == "" ? $1 == "cpu" : /^cpu[0-9]/ && ours(substr($1, 4) + 0) { busy += $2 + $3 + $4 + $7 + $8; idle += $5 + $6 }
+		END { print busy, idle }' /proc/stat
+}
 
 if [ "$what" = soak ]; then
 	send $gateway -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $served
@@ -84,31 +98,53 @@ fi
 send $bare -for 2s >/dev/null
 send $plain -for 2s >/dev/null
 send $gateway -for 2s >/dev/null
+busy() { sed -n 's/processors \([0-9]*\) % busy/\1/p'; }
+rate() { sed -n 's/.* s, \([0-9]*\) a second.*/\1/p'; }
+median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
 # each server of a round in turn, and what became of it for the summary
 round() {
 	for server in bare plain gateway; do
 		eval "address=\$$server"
 		echo "== $server, $*"
-		send $address "$@" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
+		send $address "$@" -callers "$callers" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
 		cat "$dir/out"
-		sed -n 's/.* s, \([0-9]*\) a second.*/\1/p' "$dir/out" >>"$dir/rate.$server"
+		rate <"$dir/out" >>"$dir/rate.$server"
+		busy <"$dir/out" >>"$dir/busy.$server"
 		sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
 	done
 }
-median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
-half=${RATE:-}
-[ "$what$half" != latency ] || { echo "latency alone needs RATE" >&2; exit 1; }
 if [ "$what" != latency ]; then
-	for i in $(seq "$rounds"); do round -callers "$callers"; done
+	for i in $(seq "$rounds"); do round; done
 	for base in plain bare; do
 		echo "calls a second, gateway to $base: $(paste "$dir/rate.gateway" "$dir/rate.$base" | awk '{ print $1 / $2 }' | median)"
 	done
-	half=${RATE:-$(sort -n "$dir/rate.gateway" | awk '{ v[NR] = $1 } END { print int(v[int((NR + 1) / 2)] / 2) }')}
-	rm "$dir"/p99.*
 fi
-if [ "$what" != throughput ]; then
-	for i in $(seq "$rounds"); do round -rate "$half" -callers "${OPEN:-16}"; done
-	for base in plain bare; do
-		echo "p99 at $half a second, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
+# the rate at which the gateway keeps the processors half busy, below one that does not
+half() {
+	low=0 high=$1
+	for i in 1 2 3 4 5 6; do
+		rate=$(((low + high) / 2))
+		if [ "$(send $gateway -rate $rate -for 2s -callers "$callers" | busy)" -lt 50 ]; then low=$rate; else high=$rate; fi
 	done
+	echo $(((low + high) / 2))
+}
+# latency RATE WHICH
+latency() {
+	rm -f "$dir"/p99.* "$dir"/busy.*
+	for i in $(seq "$rounds"); do round -rate "$1"; done
+	for base in plain bare; do
+		echo "p99 at $1 a second, $2, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
+	done
+	echo "processors busy at $1 a second, %: gateway $(median <"$dir/busy.gateway"), plain $(median <"$dir/busy.plain")"
+}
+if [ "$what" = throughput ]; then
+	exit
+fi
+if [ -n "${RATE:-}" ]; then
+	latency "$RATE" "as asked"
+else
+	[ -s "$dir/rate.gateway" ] || send $gateway -for 5s -callers "$callers" | rate >"$dir/rate.gateway"
+	most=$(median <"$dir/rate.gateway" | sed 's/\..*//')
+	latency "$(half "$most")" "processors half busy"
+	latency $((most / 2)) "half of the most"
 fi
