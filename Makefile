@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify certify peers load soak clients e2e fuzz proto golden clean
+.PHONY: build demo test lint race bench falsify certify peers load proxy soak clients e2e fuzz proto golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -30,6 +30,8 @@ clients: runtime ## the Python clients of Triton and KServe against the gateway
 	go run ./bench/clients -redoubt $(REDOUBT)
 load: runtime ## the gateway against a bare handler: throughput, and latency at half load
 	bench/load/run.sh
+proxy: runtime ## the gateway in front of another server: what it adds to it
+	bench/load/run.sh proxy
 soak: runtime ## the gateway under load for half an hour, with its memory every minute
 	bench/load/run.sh soak
 e2e: ## the pages in a real Chromium, with its virtual authenticator

@@ -16,6 +16,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -69,7 +70,8 @@ func run(ctx context.Context, listen, data, model string, plainly bool) error {
 	if err != nil {
 		return err
 	}
-	handler, closed, err := open(ctx, rt, model, plainly)
+	mux := http.NewServeMux()
+	closed, err := open(ctx, mux, rt, model, plainly)
 	if err != nil {
 		return err
 	}
@@ -78,8 +80,6 @@ func run(ctx context.Context, listen, data, model string, plainly bool) error {
 	if err != nil {
 		return err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v2/models/simple/infer", handler)
 	srv := &http.Server{Addr: listen, Handler: mux, TLSConfig: cert.Config(nil)}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
@@ -90,23 +90,38 @@ func run(ctx context.Context, listen, data, model string, plainly bool) error {
 	return err
 }
 
-func open(ctx context.Context, rt *ort.Runtime, path string, plainly bool) (_ http.HandlerFunc, closed func(), _ error) {
+const path = "/v2/models/simple"
+
+// open has the model answer, and tells of it as a gateway in front asks.
+func open(ctx context.Context, mux *http.ServeMux, rt *ort.Runtime, file string, plainly bool) (closed func(), _ error) {
 	if plainly {
-		m, err := onnx.Read(path, onnx.DefaultLimits)
+		m, err := onnx.Read(file, onnx.DefaultLimits)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		s, err := rt.NewSession(m, ort.Options{Threads: 1})
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return plain(s), s.Close, nil
+		mux.HandleFunc("POST "+path+"/infer", plain(s))
+		return s.Close, nil
 	}
-	e, err := engine.Open(ctx, rt, path, engine.LocalConfig{Name: "simple", Version: "1"})
+	e, err := engine.Open(ctx, rt, file, engine.LocalConfig{Name: "simple", Version: "1"})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return infer(e), func() { _ = e.Close() }, nil // it returns no error
+	mux.HandleFunc("POST "+path+"/infer", infer(e))
+	metadata, _ := e.Metadata(ctx) // it returns no error
+	mux.HandleFunc("GET "+path, tell(metadata))
+	mux.HandleFunc("GET /v2", tell(oip.ServerMetadata{Name: "bare", Extensions: []string{"binary_tensor_data"}}))
+	return func() { _ = e.Close() }, nil // nor does this
+}
+
+func tell(what any) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(what) // the client may be gone
+	}
 }
 
 func infer(e *engine.Local) http.HandlerFunc {

@@ -11,7 +11,10 @@
 # if it has its own: otherwise the callers are on the same. In the end come the
 # medians of the rounds, with their ranges.
 #
-#   bench/load/run.sh [throughput|latency|soak]      # the first two by default
+#   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
+#
+# proxy measures both for a gateway in front of bare, which asks it over TLS, against
+# bare itself.
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
 # repeated (3), CALLERS how many call at once (64), WAIT is what inferences wait for
@@ -53,12 +56,17 @@ mkdir "$dir/p"
 $server "$dir/bare" -plain -listen 127.0.0.1:$((port + 4)) -data "$dir/p" >"$dir/plain.log" 2>&1 &
 pids="$pids $!"
 reachable https://127.0.0.1:$((port + 4))/
+listen="rest: '127.0.0.1:$((port + 1))', grpc: '127.0.0.1:$((port + 2))', admin: '127.0.0.1:$((port + 3))'"
+model="path: $dir/b/simple.onnx"
+if [ "$what" = proxy ]; then
+	model="upstream: 'https://127.0.0.1:$port/v2/models/simple', ca: $dir/b/tls.crt"
+fi
 cat >"$dir/gateway.yaml" <<YAML
 data: $dir/g
-listen: {rest: "127.0.0.1:$((port + 1))", grpc: "127.0.0.1:$((port + 2))", admin: "127.0.0.1:$((port + 3))"}
+listen: {$listen}
 limits: {principal: 10000000/hour, address: 10000000/hour, everyone: 10000000/hour, concurrent: 4096, concurrent_each: 4096}
 audit: {wait: $wait}
-models: [{name: simple, path: $dir/b/simple.onnx, limits: "10000000/hour, 10000000/day"}]
+models: [{name: simple, $model, limits: "10000000/hour, 10000000/day"}]
 YAML
 $server "$dir/redoubt" serve --config "$dir/gateway.yaml" >"$dir/gateway.log" 2>&1 &
 served=$!
@@ -101,9 +109,11 @@ send $gateway -for 2s >/dev/null
 busy() { sed -n 's/processors \([0-9]*\) % busy/\1/p'; }
 rate() { sed -n 's/.* s, \([0-9]*\) a second.*/\1/p'; }
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
+bases="plain bare"
+[ "$what" != proxy ] || bases=bare
 # each server of a round in turn, and what became of it for the summary
 round() {
-	for server in bare plain gateway; do
+	for server in $bases gateway; do
 		eval "address=\$$server"
 		echo "== $server, $*"
 		send $address "$@" -callers "$callers" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
@@ -115,7 +125,7 @@ round() {
 }
 if [ "$what" != latency ]; then
 	for i in $(seq "$rounds"); do round; done
-	for base in plain bare; do
+	for base in $bases; do
 		echo "calls a second, gateway to $base: $(paste "$dir/rate.gateway" "$dir/rate.$base" | awk '{ print $1 / $2 }' | median)"
 	done
 fi
@@ -132,10 +142,12 @@ half() {
 latency() {
 	rm -f "$dir"/p99.* "$dir"/busy.*
 	for i in $(seq "$rounds"); do round -rate "$1"; done
-	for base in plain bare; do
+	for base in $bases; do
 		echo "p99 at $1 a second, $2, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
 	done
-	echo "processors busy at $1 a second, %: gateway $(median <"$dir/busy.gateway"), plain $(median <"$dir/busy.plain")"
+	for server in $bases gateway; do
+		echo "processors busy at $1 a second with $server, %: $(median <"$dir/busy.$server")"
+	done
 }
 if [ "$what" = throughput ]; then
 	exit
