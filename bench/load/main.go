@@ -8,10 +8,10 @@
 // The token is read from the environment variable TOKEN. A call's time begins
 // when it was due, not when it was sent: a server that stalls is charged for all
 // the calls that wait. How late the calls were sent that had a connection is printed
-// beside, for that is the fault of this command or of who has its processor. With -rate 0 it sends as fast as answers come, by -callers
-// at once, which measures throughput. With -watch PID it prints, every minute, how
-// the last one went and how much memory that process holds. run.sh has both
-// servers and their baseline started.
+// beside, for that is the fault of this command or of who has its processor. With
+// -rate 0 it sends as fast as answers come, by -callers at once, which measures
+// throughput. With -watch PID it prints, every minute, how the last one went and how
+// much memory that process holds. run.sh has the servers started.
 package main
 
 import (

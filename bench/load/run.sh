@@ -3,13 +3,13 @@
 # over TLS (bench/bare): "plain" is what one would write with net/http, encoding/json
 # and a run of ONNX Runtime for each call, "bare" has the gateway's own decoder and
 # engine, and lacks its guards alone. First as many calls as each answers, then two
-# open loops: one at the rate at which the gateway keeps the processors half busy, and
-# one at half of what it answered before. That is more than half load: calls that wait are
-# answered together, so that one of many costs less than one of few, and processors
-# are three quarters busy or more at half of the most. RATE, in calls a second, takes
-# the place of both. How busy the processors are is printed with each, the server's
-# if it has its own: otherwise the callers are on the same. In the end come the
-# medians of the rounds, with their ranges.
+# open loops, as "half load" may mean either: one at the rate at which the gateway
+# keeps the processors half busy, and one at half of what it answered before, where
+# they are three quarters busy or more, since calls that wait are answered together
+# and cost less. RATE, in calls a second, takes the place of both. How busy the
+# processors are is printed with each, the server's if it has its own: otherwise the
+# callers are on the same. In the end come the medians of the rounds, with their
+# ranges.
 #
 #   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
 #
