@@ -117,6 +117,7 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 		if rt, err = ort.Open(a.ort); err != nil {
 			return err
 		}
+		spareProcessors()
 	}
 	maskLog, err := newLogMask()
 	if err != nil {
@@ -168,6 +169,17 @@ func ballast() []byte {
 }
 
 func collectorIsOurs() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
+
+// spareProcessors has Go run half as many goroutines more at once than there are
+// processors. A run of a model is a call of C, during which Go counts its processor as
+// taken until a watcher has seen that it lasts; meanwhile calls would wait for it while
+// another processor idles. With a single one there is no other. Who sets GOMAXPROCS
+// knows better; the limit of a container is read here, and not again when it changes.
+func spareProcessors() {
+	if n := runtime.GOMAXPROCS(0); n > 1 && os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(n + n/2)
+	}
+}
 
 // welcome tells whoever started the server how to use it.
 func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) error {

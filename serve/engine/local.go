@@ -43,7 +43,7 @@ func (c *LocalConfig) defaults() {
 		c.Threads = 1
 	}
 	if c.Concurrency <= 0 {
-		c.Concurrency = max(1, runtime.GOMAXPROCS(0)/c.Threads)
+		c.Concurrency = max(1, min(runtime.GOMAXPROCS(0), runtime.NumCPU())/c.Threads)
 	}
 	if c.MaxBatch <= 0 {
 		c.MaxBatch = 32

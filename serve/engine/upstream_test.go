@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -421,6 +422,42 @@ func TestUpstreamTLS(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
+}
+
+// Calls at once have a connection each, also where the server would take them on
+// one: none waits behind another's answer.
+func TestUpstreamConnections(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	var both sync.WaitGroup
+	both.Add(2)
+	var from sync.Map
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/infer") {
+			if _, twice := from.LoadOrStore(r.RemoteAddr, true); twice || r.ProtoMajor != 1 {
+				t.Errorf("a call came over %s from %s (seen before: %v)", r.Proto, r.RemoteAddr, twice)
+			}
+			both.Done()
+			both.Wait()
+		}
+		s.ServeHTTP(w, r)
+	}))
+	web.EnableHTTP2 = true
+	web.StartTLS()
+	defer web.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(web.Certificate())
+	u := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple", TLS: &tls.Config{RootCAs: roots}})
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(func() {
+			a, err := u.Infer(t.Context(), pair(5, 3))
+			if err == nil {
+				a.ModelName = "m"
+			}
+			checkPair(t, 5, 3, a, err)
+		})
+	}
+	calls.Wait()
 }
 
 func TestUpstreamConfigs(t *testing.T) {
