@@ -2,10 +2,14 @@ package serve
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,6 +135,46 @@ func TestUpstreamLost(t *testing.T) {
 	if a.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("ready without its upstream: %d", a.StatusCode)
 	}
+}
+
+// A slow upstream server is asked by as many as may call at once: nobody waits for
+// another's answer.
+func TestSlowUpstream(t *testing.T) {
+	const callers = 100
+	var came atomic.Int64
+	all := make(chan struct{})
+	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := `{"name":"server","version":"1","extensions":[]}`
+		switch r.URL.Path {
+		case "/v2/models/slow":
+			answer = `{"name":"slow","platform":"","inputs":[{"name":"x","datatype":"FP32","shape":[1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}`
+		case "/v2/models/slow/infer":
+			if came.Add(1) == callers {
+				close(all)
+			}
+			select {
+			case <-all:
+			case <-r.Context().Done():
+			}
+			answer = `{"model_name":"slow","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[1]}]}`
+		}
+		fmt.Fprint(w, answer)
+	}))
+	defer behind.Close()
+	front, token := started(t, func(c *Config) {
+		c.Limits.Concurrent, c.Limits.ConcurrentEach = callers, callers
+		c.Models = []Model{{Name: "simple", Upstream: behind.URL + "/v2/models/slow", Timeout: 10 * time.Second}}
+	})
+	c := callerOf(t, front, token)
+	var calls sync.WaitGroup
+	for range callers {
+		calls.Go(func() {
+			if code, body := c.rest("POST", "/v2/models/simple/infer", `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}`); code != http.StatusOK {
+				t.Errorf("%d %s", code, body)
+			}
+		})
+	}
+	calls.Wait()
 }
 
 // Configurations that cannot be meant are refused before anything is opened, by

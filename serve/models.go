@@ -216,5 +216,6 @@ func (c *Config) upstream(m *Model, v Version) (engine.UpstreamConfig, error) {
 	token, err := c.secret("token", m.Token)
 	return engine.UpstreamConfig{
 		URL: v.Upstream, Name: m.Name, Version: v.Version, TLS: security, Token: token, Timeout: m.Timeout,
+		Connections: c.Limits.Concurrent, // who may call need not wait for one
 	}, err
 }
