@@ -144,7 +144,7 @@ func (c *Config) upstreamEngine(m *Model, v Version) (string, func() (gateway.En
 		return "", nil, err
 	}
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q", cfg.Token, cfg.Timeout)
+	fmt.Fprintf(h, "%q %q %d", cfg.Token, cfg.Timeout, cfg.Connections)
 	for _, file := range []string{m.CA, m.Certificate, m.Key} {
 		var content []byte
 		if file != "" {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
@@ -298,5 +299,52 @@ func TestReloadOfClientAuthorities(t *testing.T) {
 	client.CloseIdleConnections()
 	if code, body := c.rest("GET", "/v2", ""); code != 200 {
 		t.Errorf("without authorities, when no certificate is asked for: %d %s", code, body)
+	}
+}
+
+// What an upstream server was asked with holds as long as nothing of it has changed.
+func TestUpstreamKept(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	secured := func(host string) {
+		pair, err := gateway.OwnCertificate(t.TempDir(), []string{host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pem, err := os.ReadFile(pair.File())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(ca, pem, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secured("one.example")
+	t.Setenv("UPSTREAM", "one")
+	c := &Config{Limits: Limits{Concurrent: 10}, Models: []Model{{Name: "m", Token: "env:UPSTREAM", Timeout: time.Second, CA: ca}}}
+	v := Version{Version: "1", Upstream: "https://h/v2/models/m"}
+	key := func() string {
+		k, _, err := c.upstreamEngine(&c.Models[0], v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	before := key()
+	if again := key(); again != before {
+		t.Error("nothing has changed, and it is asked anew")
+	}
+	for what, change := range map[string]func(){
+		"the address":     func() { v.Upstream = "https://h/v2/models/n" },
+		"the token":       func() { t.Setenv("UPSTREAM", "two") },
+		"the timeout":     func() { c.Models[0].Timeout = time.Minute },
+		"the authorities": func() { secured("two.example") },
+		"how many call":   func() { c.Limits.Concurrent = 20 },
+	} {
+		change()
+		if after := key(); after == before {
+			t.Errorf("%s: changed, and it is asked as before", what)
+		} else {
+			before = after
+		}
 	}
 }
