@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -458,6 +459,60 @@ func TestUpstreamConnections(t *testing.T) {
 		})
 	}
 	calls.Wait()
+}
+
+// A connection without a call is closed by us, before a server that waits five
+// seconds does, as uvicorn: else a call could be sent on it just then, and fail.
+func TestUpstreamIdle(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewUnstartedServer(&server{engines: fixtures(t)})
+	ends := make(chan error, 16)
+	web.Listener = watched{web.Listener, ends}
+	web.Config.IdleTimeout = 5 * time.Second
+	web.Start()
+	defer web.Close()
+	if _, err := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple"}).Infer(t.Context(), pair(1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ends:
+		if !errors.Is(err, io.EOF) {
+			t.Errorf("the server ended the connection: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("nobody ended the connection")
+	}
+}
+
+// watched tells how its connections end: by io.EOF if the client closed them.
+type watched struct {
+	net.Listener
+	ends chan<- error
+}
+
+func (w watched) Accept() (net.Conn, error) {
+	c, err := w.Listener.Accept()
+	return &watchedConn{Conn: c, ends: w.ends}, err
+}
+
+type watchedConn struct {
+	net.Conn
+	ends chan<- error
+	last atomic.Value // what Read returned last that was an error
+}
+
+func (c *watchedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		c.last.Store(fmt.Errorf("%w", err)) // of one type
+	}
+	return n, err
+}
+
+func (c *watchedConn) Close() error {
+	err, _ := c.last.Load().(error)
+	c.ends <- err
+	return c.Conn.Close()
 }
 
 func TestUpstreamConfigs(t *testing.T) {
