@@ -22,6 +22,9 @@ enum {
 	ReleaseSessionOptions = 100, AddSessionConfigEntry = 130, ApiVersion = 16,
 };
 
+// Of the kinds of value, and of the types of element, those that are told apart here.
+enum { Tensor = 1, String = 8 };
+
 // F is a function of the table, seen as the given type.
 #define F(api, index, result, ...) ((result (*)(__VA_ARGS__))(((void *const *)(api))[index]))
 #define RELEASE(api, index, p) F(api, index, void, void *)(p)
@@ -103,10 +106,26 @@ void redoubt_terminate(const void *api, void *opts) {
 	free(message(api, F(api, RunOptionsSetTerminate, void *, void *)(opts)));
 }
 
+static char *view(const void *api, void *value, redoubt_view *v) {
+	TRY(F(api, GetValueType, void *, void *, int *)(value, &v->kind));
+	if (v->kind != Tensor) return NULL;
+	void *info = NULL;
+	TRY(F(api, GetTensorTypeAndShape, void *, void *, void **)(value, &info));
+	char *m = message(api, F(api, GetTensorElementType, void *, void *, int *)(info, &v->type));
+	if (m == NULL) m = message(api, F(api, GetDimensionsCount, void *, void *, size_t *)(info, &v->rank));
+	if (m == NULL && v->rank <= redoubt_rank)
+		m = message(api, F(api, GetDimensions, void *, void *, int64_t *, size_t)(info, v->dims, v->rank));
+	RELEASE(api, ReleaseTensorTypeAndShapeInfo, info);
+	if (m == NULL && v->type != String)
+		m = message(api, F(api, GetTensorMutableData, void *, void *, void **)(value, &v->data));
+	return m;
+}
+
 char *redoubt_run(const void *api, void *session, void *opts, const char **in_names, void **in, size_t n_in,
-                  const char **out_names, size_t n_out, void **out) {
+                  const char **out_names, size_t n_out, void **out, redoubt_view *views) {
 	TRY(F(api, Run, void *, void *, void *, const char **, void **, size_t, const char **, size_t, void **)(
 		session, opts, in_names, in, n_in, out_names, n_out, out));
+	for (size_t i = 0; views != NULL && i < n_out; i++) views[i].failed = view(api, out[i], &views[i]);
 	return NULL;
 }
 
@@ -119,29 +138,24 @@ char *redoubt_wrap(const void *api, void *data, size_t len, const int64_t *dims,
 	return m;
 }
 
-char *redoubt_alloc(const void *api, const int64_t *dims, size_t rank, int type, void **value) {
+char *redoubt_alloc(const void *api, const int64_t *shapes, size_t n, void **values, void **data) {
 	void *a = NULL;
 	TRY(F(api, GetAllocatorWithDefaultOptions, void *, void **)(&a));
-	TRY(F(api, CreateTensorAsOrtValue, void *, void *, const int64_t *, size_t, int, void **)(a, dims, rank, type, value));
+	for (size_t i = 0; i < n; i++) {
+		int type = (int)shapes[0];
+		size_t rank = (size_t)shapes[1];
+		TRY(F(api, CreateTensorAsOrtValue, void *, void *, const int64_t *, size_t, int, void **)(
+			a, shapes + 2, rank, type, &values[i]));
+		if (type != String) TRY(F(api, GetTensorMutableData, void *, void *, void **)(values[i], &data[i]));
+		shapes += 2 + rank;
+	}
 	return NULL;
 }
 
-char *redoubt_data(const void *api, void *value, void **data) {
-	TRY(F(api, GetTensorMutableData, void *, void *, void **)(value, data));
-	return NULL;
-}
-
-char *redoubt_kind(const void *api, void *value, int *kind) {
-	TRY(F(api, GetValueType, void *, void *, int *)(value, kind));
-	return NULL;
-}
-
-char *redoubt_shape(const void *api, void *value, int *type, int64_t *dims, size_t cap, size_t *rank) {
+char *redoubt_dims(const void *api, void *value, int64_t *dims, size_t rank) {
 	void *info = NULL;
 	TRY(F(api, GetTensorTypeAndShape, void *, void *, void **)(value, &info));
-	char *m = message(api, F(api, GetTensorElementType, void *, void *, int *)(info, type));
-	if (m == NULL) m = message(api, F(api, GetDimensionsCount, void *, void *, size_t *)(info, rank));
-	if (m == NULL && *rank <= cap) m = message(api, F(api, GetDimensions, void *, void *, int64_t *, size_t)(info, dims, *rank));
+	char *m = message(api, F(api, GetDimensions, void *, void *, int64_t *, size_t)(info, dims, rank));
 	RELEASE(api, ReleaseTensorTypeAndShapeInfo, info);
 	return m;
 }
@@ -161,7 +175,10 @@ char *redoubt_strings(const void *api, void *value, void *buf, size_t len, size_
 	return NULL;
 }
 
-void redoubt_release_value(const void *api, void *value) { RELEASE(api, ReleaseValue, value); }
+void redoubt_release_values(const void *api, void **values, size_t n) {
+	for (size_t i = 0; i < n; i++)
+		if (values[i] != NULL) RELEASE(api, ReleaseValue, values[i]);
+}
 void redoubt_release_session(const void *api, void *session) { RELEASE(api, ReleaseSession, session); }
 void redoubt_release_run_options(const void *api, void *opts) { RELEASE(api, ReleaseRunOptions, opts); }
 

@@ -125,7 +125,7 @@ func (a *Array) Close() {
 
 func (a *Array) release() {
 	if a.value != nil {
-		C.redoubt_release_value(a.rt.api, a.value)
+		C.redoubt_release_values(a.rt.api, &a.value, 1)
 		a.value = nil
 	}
 }

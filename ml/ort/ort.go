@@ -81,7 +81,11 @@ func check(msg *C.char) error {
 		return nil
 	}
 	defer C.free(unsafe.Pointer(msg))
-	// The library writes paragraphs; an error is one line.
+	return errorOf(msg)
+}
+
+// errorOf is one line, where the library writes paragraphs.
+func errorOf(msg *C.char) error {
 	return libraryError(strings.Join(strings.Fields(C.GoString(msg)), " "))
 }
 
@@ -108,7 +112,34 @@ type Session struct {
 	outputs []string
 	cin     []*C.char
 	cout    []*C.char
+	options runOptions
 	close   sync.Once
+}
+
+// runOptions are by what runs are told to end. Those of runs that were not are used
+// again: there are as many as runs have gone on at once.
+type runOptions struct {
+	mu   sync.Mutex
+	idle []unsafe.Pointer
+}
+
+func (o *runOptions) take(rt *Runtime) (unsafe.Pointer, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.idle); n > 0 {
+		opts := o.idle[n-1]
+		o.idle = o.idle[:n-1]
+		return opts, nil
+	}
+	var opts unsafe.Pointer
+	err := check(C.redoubt_run_options(rt.api, &opts))
+	return opts, err
+}
+
+func (o *runOptions) put(opts unsafe.Pointer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.idle = append(o.idle, opts)
 }
 
 // NewSession prepares a model. Its inputs are the graph's feeds, its outputs
@@ -194,6 +225,9 @@ func (s *Session) Outputs() []string { return s.outputs }
 func (s *Session) Close() {
 	s.close.Do(func() {
 		C.redoubt_release_session(s.rt.api, s.ptr)
+		for _, opts := range s.options.idle {
+			C.redoubt_release_run_options(s.rt.api, opts)
+		}
 		for _, p := range append(s.cin, s.cout...) {
 			C.free(unsafe.Pointer(p))
 		}
@@ -215,34 +249,38 @@ func (s *Session) Run(ctx context.Context, in, out []*Array) error {
 	for i, a := range out {
 		vout[i] = a.value
 	}
-	return s.run(ctx, vin, vout)
+	return s.run(ctx, vin, vout, nil)
 }
 
-// run fills the nil entries of out with values that the library allocates.
-func (s *Session) run(ctx context.Context, in, out []unsafe.Pointer) error {
+// run fills the nil entries of out with values that the library allocates, and views,
+// if there are any, with what these are.
+func (s *Session) run(ctx context.Context, in, out []unsafe.Pointer, views []C.redoubt_view) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	var opts unsafe.Pointer
 	if ctx.Done() != nil {
-		if err := check(C.redoubt_run_options(s.rt.api, &opts)); err != nil {
+		var err error
+		if opts, err = s.options.take(s.rt); err != nil {
 			return fmt.Errorf("run model: %w", err)
 		}
-		defer C.redoubt_release_run_options(s.rt.api, opts)
 		ended := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			C.redoubt_terminate(s.rt.api, opts)
 			close(ended)
 		})
 		defer func() {
-			if !stop() {
-				<-ended // opts must outlive the call that reads it
+			if stop() {
+				s.options.put(opts)
+				return
 			}
+			<-ended // opts must outlive the call that reads it
+			C.redoubt_release_run_options(s.rt.api, opts)
 		}()
 	}
 	msg := C.redoubt_run(s.rt.api, s.ptr, opts,
 		(**C.char)(unsafe.SliceData(s.cin)), unsafe.SliceData(in), C.size_t(len(in)),
-		(**C.char)(unsafe.SliceData(s.cout)), C.size_t(len(out)), unsafe.SliceData(out))
+		(**C.char)(unsafe.SliceData(s.cout)), C.size_t(len(out)), unsafe.SliceData(out), unsafe.SliceData(views))
 	if err := check(msg); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

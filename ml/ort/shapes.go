@@ -92,10 +92,10 @@ func (s *Session) measure(ctx context.Context, shapes onnx.Shapes, in map[string
 	if err != nil {
 		return err
 	}
-	defer s.release(out)
-	for i, v := range out {
-		if sh, err := s.rt.shape(v); err == nil {
-			merge(shapes, s.outputs[i], sh)
+	defer out.release()
+	for i, name := range s.outputs {
+		if sh, err := s.rt.shape(out.values[i], &out.views[i]); err == nil {
+			merge(shapes, name, sh)
 		}
 	}
 	for name, t := range in {
