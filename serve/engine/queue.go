@@ -110,6 +110,9 @@ func (q *queue) close() {
 func (q *queue) work() {
 	defer q.idle.Done()
 	for {
+		if q.local.batched {
+			runtime.Gosched() // whoever is about to ask, or was answered and may ask again, joins
+		}
 		batch := q.take(nil)
 		if batch == nil {
 			return
@@ -123,9 +126,6 @@ func (q *queue) work() {
 			q.bytes -= j.bytes
 		}
 		q.mu.Unlock()
-		if q.local.batched {
-			runtime.Gosched() // whoever was answered may ask again, and join
-		}
 	}
 }
 
