@@ -192,6 +192,26 @@ func TestBadCallsAreRefused(t *testing.T) {
 	}
 }
 
+// What is no dense tensor is refused as an output, by name, and left out of shapes.
+func TestOtherValues(t *testing.T) {
+	m := model([]*onnx.Value{value("x", onnx.Float, 2)}, []*onnx.Value{value("y", onnx.Float, 2), {Name: "s"}},
+		[]*onnx.Node{
+			onnx.NewNode("Identity", []string{"x"}, []string{"y"}),
+			onnx.NewNode("SequenceConstruct", []string{"x", "y"}, []string{"s"}),
+		})
+	in := map[string]*onnx.Tensor{"x": onnx.FloatTensor("x", []float32{1, 2}, 2)}
+	if _, err := session(t, m, ort.Options{}).RunTensors(t.Context(), in); err == nil || !strings.Contains(err.Error(), `output "s": it is a sequence`) {
+		t.Errorf("err = %v, want that s is a sequence", err)
+	}
+	got, err := orttest.Runtime(t).Shapes(t.Context(), m, map[string][]int64{"x": {2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := got["s"]; ok || !slices.Equal(got["y"].Dims, []int64{2}) {
+		t.Errorf("shapes = %v, want y's and not s's", got)
+	}
+}
+
 func TestConcurrentRuns(t *testing.T) {
 	s := session(t, affine(), ort.Options{})
 	var wg sync.WaitGroup
