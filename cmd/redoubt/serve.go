@@ -9,7 +9,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -147,28 +146,6 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	}
 	return s.Run(ctx)
 }
-
-// calmCollector has garbage collected when the heap is five times what is in use,
-// and not when it has doubled: what is in use is little, and most of the rest garbage
-// soon. Who sets GOGC or GOMEMLIMIT knows better.
-func calmCollector() {
-	if collectorIsOurs() {
-		debug.SetGCPercent(400)
-	}
-}
-
-// ballast has the collector think that 16 MiB more are in use for as long as they are
-// kept: a gateway uses so little that it would be collected dozens of times a second,
-// which costs a tenth of its throughput and slows whoever calls just then. Nobody
-// writes to them, so that the system never gives them.
-func ballast() []byte {
-	if !collectorIsOurs() {
-		return nil
-	}
-	return make([]byte, 16<<20)
-}
-
-func collectorIsOurs() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
 // spareProcessors has Go run half as many goroutines more at once than there are
 // processors. A run of a model is a call of C, during which Go counts its processor as
