@@ -25,6 +25,9 @@ require github.com/redis/go-redis/v9 v9.23.0
 // official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
+// A share of the memory for each large body (serve/gateway).
+require golang.org/x/sync v0.24.0
+
 // xz and LZMA (supply/scan): what joblib and 7z compress with.
 require github.com/ulikunitz/xz v0.5.17
 
@@ -215,7 +218,6 @@ require (
 	golang.org/x/exp v0.0.0-20260824195058-e88cd73687aa // indirect
 	golang.org/x/exp/typeparams v0.0.0-20260811152304-ee035b5b010f // indirect
 	golang.org/x/perf v0.0.0-20260908200009-22c9c6c9d4da // indirect
-	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect

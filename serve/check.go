@@ -105,8 +105,8 @@ func (c *Config) Check() error {
 	if l := &c.Limits; min(c.Drain, c.Grace, c.Audit.Keep, c.Audit.Every, l.HeaderTime, l.BodyTime, l.AnswerTime) < 0 {
 		return errors.New("drain, grace, audit.keep, audit.every, header_time, body_time, answer_time: a time cannot be negative")
 	}
-	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 {
-		return errors.New("limits.concurrent, limits.concurrent_each: a bound cannot be negative")
+	if c.Limits.Concurrent < 0 || c.Limits.ConcurrentEach < 0 || c.Limits.Bodies < 0 {
+		return errors.New("limits.concurrent, limits.concurrent_each, limits.bodies: a bound cannot be negative")
 	}
 	if err := c.Registry.check(); err != nil {
 		return fmt.Errorf("registry: %w", err)

@@ -175,6 +175,9 @@ type Limits struct {
 	// ConcurrentEach bounds those of one caller; a quarter of Concurrent by
 	// default.
 	ConcurrentEach int `yaml:"concurrent_each"`
+	// Bodies bounds the bytes of the bodies that are worked on at once; by default a
+	// thirty-second of the memory that there is. The others wait.
+	Bodies int64 `yaml:"bodies"`
 	// HeaderTime bounds how long a client takes to send the headers of a request,
 	// 10s by default; BodyTime how long its body, and AnswerTime how long it takes
 	// to read the answer, 30s each by default.

@@ -159,6 +159,9 @@ func (s *Server) complete(ctx context.Context, p *plan, terms gateway.Terms) (er
 		}
 		models = append(models, more...)
 	}
+	if terms.Bodies == 0 {
+		terms.Bodies = s.opt.Memory / 32 // half is for what is made of them: some ten times as much
+	}
 	p.offer, err = gateway.NewOffer(ctx, terms, models)
 	return err
 }

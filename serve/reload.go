@@ -193,6 +193,7 @@ func (c *Config) terms() (gateway.Terms, error) {
 		Wait:       gateway.Wait(c.Audit.Wait),
 		Concurrent: c.Limits.Concurrent,
 		Each:       c.Limits.ConcurrentEach,
+		Bodies:     c.Limits.Bodies,
 		BodyTime:   c.Limits.BodyTime,
 		AnswerTime: c.Limits.AnswerTime,
 		Headers:    limit.Headers{Legacy: c.Headers.XRateLimit},

@@ -58,6 +58,8 @@ type Options struct {
 	Logger  *slog.Logger
 	// Version is that of the program.
 	Version string
+	// Memory is how many bytes the process may use; 0 where that is not known.
+	Memory int64
 	// Mask replaces personal data in what the log says; nil leaves that to the log
 	// itself, which knows cards, addresses and tokens.
 	Mask func(string) string

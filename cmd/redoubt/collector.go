@@ -29,7 +29,7 @@ func calmCollector() {
 // kept: a gateway uses so little that it would be collected dozens of times a second,
 // which costs a tenth of its throughput, and who calls just then waits. Nobody writes to
 // it, so that the system never gives it; what it lets become garbage meanwhile is a
-// fiftieth of the memory, and 320 MiB at most.
+// fiftieth of the memory that there is, and 160 MiB at most.
 func ballast() []byte {
 	if !collectorIsOurs() {
 		return nil
@@ -38,7 +38,7 @@ func ballast() []byte {
 }
 
 func ballastSize(available int64) int64 {
-	const usual, most = 16 << 20, 64 << 20
+	const usual, most = 16 << 20, 32 << 20
 	if available <= 0 {
 		return usual
 	}

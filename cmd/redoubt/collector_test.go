@@ -40,7 +40,7 @@ func TestAvailableMemory(t *testing.T) {
 }
 
 func TestBallastSize(t *testing.T) {
-	for available, want := range map[int64]int64{0: 16 << 20, 256 << 20: 1 << 20, 4 << 30: 16 << 20, 1 << 40: 64 << 20} {
+	for available, want := range map[int64]int64{0: 16 << 20, 256 << 20: 1 << 20, 4 << 30: 16 << 20, 1 << 40: 32 << 20} {
 		if got := ballastSize(available); got != want {
 			t.Errorf("of %d: %d, want %d", available, got, want)
 		}

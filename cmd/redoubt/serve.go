@@ -122,7 +122,7 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	if err != nil {
 		return err
 	}
-	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version(), Mask: maskLog, Personal: newPersonalData})
+	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version(), Memory: availableMemory(os.DirFS("/")), Mask: maskLog, Personal: newPersonalData})
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,9 @@
 #else
 #include <dlfcn.h>
 #endif
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 // Index of each function in OrtApi, in the order of the table.
 enum {
@@ -41,8 +44,18 @@ static char *message(const void *api, void *status) {
 
 typedef struct { const void *(*get_api)(uint32_t); const char *(*version)(void); } api_base;
 
+// give_back has what large tensors took given back to the system when they are freed.
+// By itself glibc keeps it for the next, in pieces, and ends with four times as much
+// as is ever in use. Who sets the variable knows better.
+static void give_back(void) {
+#ifdef __GLIBC__
+	if (getenv("MALLOC_MMAP_THRESHOLD_") == NULL) mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
+}
+
 char *redoubt_load(const char *path, redoubt_lib *out, int *too_old) {
 	*too_old = 0;
+	give_back();
 #ifdef _WIN32
 	HMODULE h = LoadLibraryA(path);
 	if (h == NULL) return strdup("the system cannot load it");

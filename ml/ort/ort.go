@@ -40,7 +40,9 @@ type Runtime struct {
 	version string
 }
 
-// Load loads ONNX Runtime from a file, or by a name the system's loader knows.
+// Load loads ONNX Runtime from a file, or by a name the system's loader knows. It has
+// the C library give memory of a megabyte and more back to the system when it is
+// freed, unless MALLOC_MMAP_THRESHOLD_ says otherwise.
 // The error of a missing library is a [NotFoundError], whose text tells how to
 // get it.
 func Load(path string) (*Runtime, error) {

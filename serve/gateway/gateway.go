@@ -100,6 +100,11 @@ type Terms struct {
 	// Each bounds those of one caller, so that nobody takes all places; 0 means a
 	// quarter of Concurrent.
 	Each int
+	// Bodies bounds the bytes of the bodies that something is made of at once, from
+	// when all of a body has arrived until it is answered: tensors, runs and answers
+	// take some ten times as much memory. The others wait for their turn, but not those
+	// of less than 64 KiB. 0 means 256 MiB.
+	Bodies int64
 	// BodyTime bounds how long a client takes to send the body of a call, which
 	// has its place among the concurrent ones meanwhile; 0 means 30 seconds.
 	BodyTime time.Duration
@@ -192,8 +197,10 @@ type Call struct {
 	asks bool
 	// offer is what was on offer when the call came: it sees no other.
 	offer *Offer
-	// read decodes the body, at most so many bytes, when its turn has come.
-	read func(s *Served, most int64) (*oip.Request, error)
+	// read decodes the body, within limits, when its turn has come.
+	read func(s *Served, lim oip.Limits) (*oip.Request, error)
+	// body is how much of the offer's bodies the call has.
+	body int64
 }
 
 // Note adds a fact to what is recorded of the call.

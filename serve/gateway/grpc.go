@@ -116,12 +116,17 @@ func (s *rpc) ModelInfer(ctx context.Context, m *oippb.ModelInferRequest) (*oipp
 
 func (s *rpc) infer(ctx context.Context, m *oippb.ModelInferRequest) (*Call, *oippb.ModelInferResponse, error) {
 	c := s.call(ctx, policy.Invoke, m.GetModelName(), m.GetModelVersion())
-	c.read = func(_ *Served, most int64) (*oip.Request, error) {
-		if int64(proto.Size(m)) > most {
-			return nil, oip.Errorf(oip.TooLarge, "the message is larger than %d bytes", most)
+	c.read = func(_ *Served, lim oip.Limits) (*oip.Request, error) {
+		size := int64(proto.Size(m))
+		if size > lim.Body {
+			return nil, oip.Errorf(oip.TooLarge, "the message is larger than %d bytes", lim.Body)
+		}
+		if err := lim.Arrived(size); err != nil {
+			return nil, err
 		}
 		return oip.RequestFromGRPC(m)
 	}
+	defer c.endTurn()
 	a, err := s.g.infer(ctx, c)
 	if err != nil {
 		return c, nil, err

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/redoubt-ml/redoubt/serve/limit"
 )
 
@@ -24,6 +26,7 @@ type Offer struct {
 	// longest is what the slowest model may take.
 	longest time.Duration
 	room    chan struct{} // a place for each concurrent call
+	bodies  *semaphore.Weighted
 	callers *limit.Concurrency
 
 	// users are the calls that see this offer, and the gateway while it is the
@@ -41,7 +44,10 @@ func NewOffer(ctx context.Context, terms Terms, models []*Model) (*Offer, error)
 	if terms.Each == 0 {
 		terms.Each = max(1, terms.Concurrent/4)
 	}
-	if terms.Concurrent < 0 || terms.Each < 0 {
+	if terms.Bodies == 0 {
+		terms.Bodies = 256 << 20
+	}
+	if terms.Concurrent < 0 || terms.Each < 0 || terms.Bodies < 0 {
 		return nil, errors.New("offer models: a bound on the calls under way is negative")
 	}
 	if terms.Name == "" {
@@ -49,7 +55,7 @@ func NewOffer(ctx context.Context, terms Terms, models []*Model) (*Offer, error)
 	}
 	o := &Offer{
 		terms: terms, models: slices.Clone(models), served: map[string]map[string]*Served{},
-		room: make(chan struct{}, terms.Concurrent), callers: limit.NewConcurrency(0, terms.Each), idle: make(chan struct{}),
+		room: make(chan struct{}, terms.Concurrent), bodies: semaphore.NewWeighted(terms.Bodies), callers: limit.NewConcurrency(0, terms.Each), idle: make(chan struct{}),
 	}
 	o.users.Store(1)
 	for _, m := range models {

@@ -24,11 +24,12 @@ import (
 func (t *transport) predict() error {
 	c := t.call(Predict, policy.Invoke)
 	single := true
-	c.read = func(s *Served, most int64) (q *oip.Request, err error) {
+	c.read = func(s *Served, lim oip.Limits) (q *oip.Request, err error) {
 		t.hurry(c)
-		q, single, err = t.readNamed(s, most)
+		q, single, err = t.readNamed(s, lim)
 		return q, err
 	}
+	defer c.endTurn()
 	a, err := t.g.infer(t.ctx, c)
 	t.limited(c)
 	if err != nil {
@@ -45,11 +46,11 @@ func (t *transport) predict() error {
 }
 
 // readNamed makes tensors of named features or text.
-func (t *transport) readNamed(s *Served, most int64) (q *oip.Request, single bool, err error) {
+func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single bool, err error) {
 	if kind := t.r.Header.Get("Content-Type"); kind != "application/json" {
 		return nil, false, oip.Errorf(oip.UnsupportedMedia, "content type %s is not read: send application/json", strconv.Quote(clip(kind)))
 	}
-	b, err := oip.ReadBody(t.r.Body, t.r.Header.Values("Content-Encoding"), t.r.ContentLength, oip.Limits{Body: most})
+	b, err := oip.ReadBody(t.r.Body, t.r.Header.Values("Content-Encoding"), t.r.ContentLength, lim)
 	if err != nil {
 		return nil, false, err
 	}

@@ -172,10 +172,11 @@ func (t *transport) infer() error {
 		path = Binary
 	}
 	c := t.call(path, policy.Invoke)
-	c.read = func(s *Served, most int64) (*oip.Request, error) {
+	c.read = func(s *Served, lim oip.Limits) (*oip.Request, error) {
 		t.hurry(c)
-		return oip.ReadRequest(t.r, s.Metadata, oip.Limits{Body: most})
+		return oip.ReadRequest(t.r, s.Metadata, lim)
 	}
+	defer c.endTurn()
 	a, err := t.g.infer(t.ctx, c)
 	t.limited(c)
 	if err != nil {

@@ -21,6 +21,9 @@ type Limits struct {
 	// Ratio is how many bytes one compressed byte may become; 0 means 100. The
 	// first 64 KiB are free, since small bodies compress well.
 	Ratio int64
+	// Arrived is called when all of a body is there, with its length, before anything
+	// is made of it; its error ends the reading. nil is nothing.
+	Arrived func(bytes int64) error
 }
 
 func (l Limits) body() int64 {
@@ -118,6 +121,17 @@ func jsonLength(h http.Header) (int64, error) {
 // RFC 1950). length is what Content-Length says, -1 if unknown: it refuses long
 // bodies early, and is not believed otherwise.
 func ReadBody(body io.Reader, encoding []string, length int64, lim Limits) ([]byte, error) {
+	b, err := readBody(body, encoding, length, lim)
+	if err == nil && lim.Arrived != nil {
+		err = lim.Arrived(int64(len(b)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func readBody(body io.Reader, encoding []string, length int64, lim Limits) ([]byte, error) {
 	if body == nil {
 		return nil, nil
 	}
