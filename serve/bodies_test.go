@@ -55,10 +55,10 @@ func TestBodies(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.closeAll()
-			caller := callerOf(t, s, userOf(t, s, "ci"))
 			body := `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}` + strings.Repeat(" ", 100_000)
 			var calls sync.WaitGroup
-			for range 6 {
+			for i := range 6 { // each by somebody else: nobody has more than half
+				caller := callerOf(t, s, userOf(t, s, fmt.Sprint("ci", i)))
 				calls.Go(func() {
 					if code, answer := caller.rest("POST", "/v2/models/simple/infer", body); code != http.StatusOK {
 						t.Errorf("%d %s", code, answer)

@@ -74,6 +74,39 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	}
 }
 
+// One caller leaves half to others, however slow he is to take his answers.
+func TestHalfIsLeft(t *testing.T) {
+	m, started, release := loans(), make(chan bool), make(chan bool)
+	m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
+	h := buildOn(t, gateway.Terms{Bodies: 200_000}, gateway.Config{}, m)
+	codes := make(chan int)
+	begin := func(token string) {
+		go func() {
+			code, _, _ := h.ask(t, token, "POST", "/v2/models/loans/infer", row+blanks)
+			codes <- code
+		}()
+	}
+	begin("user")
+	<-started
+	begin("user")
+	select {
+	case <-started:
+		t.Error("one caller has more than half")
+	case <-time.After(50 * time.Millisecond):
+	}
+	begin("developer")
+	<-started
+	release <- true
+	release <- true
+	<-started
+	release <- true
+	for range 3 {
+		if code := <-codes; code != 200 {
+			t.Errorf("%d", code)
+		}
+	}
+}
+
 // Who waits for a turn does so no longer than a call may take, and who is refused
 // gives it back.
 func TestTurnsEnd(t *testing.T) {

@@ -103,7 +103,7 @@ type Terms struct {
 	// Bodies bounds the bytes of the bodies that something is made of at once, from
 	// when all of a body has arrived until it is answered: tensors, runs and answers
 	// take some ten times as much memory. The others wait for their turn, but not those
-	// of less than 64 KiB. 0 means 256 MiB.
+	// of less than 64 KiB; no caller has more than half. 0 means 256 MiB.
 	Bodies int64
 	// BodyTime bounds how long a client takes to send the body of a call, which
 	// has its place among the concurrent ones meanwhile; 0 means 30 seconds.
@@ -199,8 +199,8 @@ type Call struct {
 	offer *Offer
 	// read decodes the body, within limits, when its turn has come.
 	read func(s *Served, lim oip.Limits) (*oip.Request, error)
-	// body is how much of the offer's bodies the call has.
-	body int64
+	// turn ends the turn of a large body; nil where there is none.
+	turn func()
 }
 
 // Note adds a fact to what is recorded of the call.

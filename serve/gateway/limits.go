@@ -20,10 +20,7 @@ var limits = &Guard{
 					buckets = append(buckets, limit.Bucket{Name: name, Key: key, Limits: limits, Shared: shared})
 				}
 			}
-			who := c.Principal.ID
-			if who == "" { // of an open model: everybody from one network is one
-				who = networkOf(c.From).String()
-			}
+			who := c.who()
 			release, ok := c.offer.callers.Acquire(who)
 			if !ok {
 				c.Note("limit", "calls under way")
@@ -48,6 +45,14 @@ var limits = &Guard{
 			return next(ctx, c)
 		}
 	},
+}
+
+// who is whose calls are counted together.
+func (c *Call) who() string {
+	if c.Principal.ID == "" { // of an open model: everybody from one network is one
+		return networkOf(c.From).String()
+	}
+	return c.Principal.ID
 }
 
 // tooOften tells a caller how long to wait.

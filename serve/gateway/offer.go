@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/redoubt-ml/redoubt/serve/limit"
 )
 
@@ -26,7 +24,7 @@ type Offer struct {
 	// longest is what the slowest model may take.
 	longest time.Duration
 	room    chan struct{} // a place for each concurrent call
-	bodies  *semaphore.Weighted
+	bodies  *bodies
 	callers *limit.Concurrency
 
 	// users are the calls that see this offer, and the gateway while it is the
@@ -55,7 +53,7 @@ func NewOffer(ctx context.Context, terms Terms, models []*Model) (*Offer, error)
 	}
 	o := &Offer{
 		terms: terms, models: slices.Clone(models), served: map[string]map[string]*Served{},
-		room: make(chan struct{}, terms.Concurrent), bodies: semaphore.NewWeighted(terms.Bodies), callers: limit.NewConcurrency(0, terms.Each), idle: make(chan struct{}),
+		room: make(chan struct{}, terms.Concurrent), bodies: newBodies(terms.Bodies), callers: limit.NewConcurrency(0, terms.Each), idle: make(chan struct{}),
 	}
 	o.users.Store(1)
 	for _, m := range models {
