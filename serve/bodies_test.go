@@ -21,7 +21,7 @@ func TestBodies(t *testing.T) {
 		want           int64 // at once
 	}{
 		"configured":  {bodies: 250_000, want: 2},
-		"by memory":   {memory: 32 * 350_000, want: 3},
+		"by memory":   {memory: 16 * 350_000, want: 3},
 		"none is set": {want: 6},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -176,7 +176,7 @@ type Limits struct {
 	// default.
 	ConcurrentEach int `yaml:"concurrent_each"`
 	// Bodies bounds the bytes of the bodies that are worked on at once; by default a
-	// thirty-second of the memory that there is. The others wait, and no caller has
+	// sixteenth of the memory that there is. The others wait, and no caller has
 	// more than half.
 	Bodies int64 `yaml:"bodies"`
 	// HeaderTime bounds how long a client takes to send the headers of a request,

@@ -160,7 +160,7 @@ func (s *Server) complete(ctx context.Context, p *plan, terms gateway.Terms) (er
 		models = append(models, more...)
 	}
 	if terms.Bodies == 0 {
-		terms.Bodies = s.opt.Memory / 32 // half is for what is made of them: some ten times as much
+		terms.Bodies = s.opt.Memory / 16 // what is made of them takes up to ten times as much
 	}
 	p.offer, err = gateway.NewOffer(ctx, terms, models)
 	return err
