@@ -111,34 +111,39 @@ func TestHalfIsLeft(t *testing.T) {
 // gives it back.
 func TestTurnsEnd(t *testing.T) {
 	for name, call := range large {
-		m, started, release := loans(), make(chan bool), make(chan bool)
-		m.Settings.Timeout = 100 * time.Millisecond
-		m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
-		h := buildOn(t, gateway.Terms{Bodies: 100000}, gateway.Config{}, m)
-		first := make(chan bool)
-		go func() { first <- call(t, h, "x") }()
-		<-started
-		if call(t, h, "x") {
-			t.Errorf("%s: there was no turn, and yet an answer", name)
-		}
-		release <- true
-		if !<-first {
-			t.Errorf("%s: the first was refused", name)
-		}
-		for range 3 {
-			if call(t, h, "other") {
-				t.Errorf("%s: a wrong input was taken", name)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits for as long as a call may take
+			m, started, release := loans(), make(chan bool), make(chan bool)
+			m.Settings.Timeout = 2 * time.Second
+			m.Versions[0].Engine = &scorer{fail: func(*oip.Request) error { started <- true; <-release; return nil }}
+			h := buildOn(t, gateway.Terms{Bodies: 100000}, gateway.Config{}, m)
+			first := make(chan bool, 1)
+			begin := func() {
+				go func() { first <- call(t, h, "x") }()
+				select {
+				case <-started:
+				case <-first:
+					t.Fatal("there was no turn")
+				}
 			}
-		}
-		go func() { first <- call(t, h, "x") }()
-		select {
-		case <-started:
+			begin()
+			if call(t, h, "x") {
+				t.Error("there was no turn, and yet an answer")
+			}
 			release <- true
-		case <-time.After(10 * time.Second):
-			t.Fatalf("%s: no turn was given back", name)
-		}
-		if !<-first {
-			t.Errorf("%s: the last was refused", name)
-		}
+			if !<-first {
+				t.Error("the first was refused")
+			}
+			for range 3 {
+				if call(t, h, "other") {
+					t.Error("a wrong input was taken")
+				}
+			}
+			begin() // for every turn was given back
+			release <- true
+			if !<-first {
+				t.Error("the last was refused")
+			}
+		})
 	}
 }
