@@ -30,12 +30,12 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// At a small radius bounds alone prove nearly all, in a fraction of a second that a
-// minute is enough for on any machine.
+// Nearly all can be proved at 0.1, most of it in a fraction of a second: there is time
+// for a machine at a twentieth of the usual speed.
 func TestCertificatesOfNearlyAll(t *testing.T) {
 	r := reference{network: "mnist_cnn_pgd_s1.onnx", dataset: "mnist", n: 8}
 	robust := network(t, r)
-	cfg := Config{Eps: []float64{0.05}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: time.Minute, Workers: 2}
+	cfg := Config{Eps: []float64{0.1}, Box: unit, Attacks: specs(t, "pgd-margin"), Certify: 10 * time.Second, Workers: 2}
 	a, err := Run(t.Context(), Local(robust), images(t, r, robust), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestCertificatesOfNearlyAll(t *testing.T) {
 	if c := *a.Threats[0].CertifiedAccuracy; c < 0.75 {
 		t.Errorf("certified %v, where nearly all can be proved", c)
 	}
-	g, err := ParseGate("certified_accuracy[linf@0.05]>=0.75")
+	g, err := ParseGate("certified_accuracy[linf@0.1]>=0.75")
 	if err != nil {
 		t.Fatal(err)
 	}
