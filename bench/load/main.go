@@ -11,7 +11,8 @@
 // beside, for that is the fault of this command or of who has its processor. With
 // -rate 0 it sends as fast as answers come, by -callers at once, which measures
 // throughput. With -watch PID it prints, every minute, how the last one went and how
-// much memory that process holds. run.sh has the servers started.
+// much memory that process holds, with -servers PID,PID how busy their processors were.
+// run.sh has the servers started.
 package main
 
 import (
@@ -26,6 +27,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +41,7 @@ type load struct {
 	callers  int
 	header   int
 	watched  int
+	servers  []int
 
 	address *net.TCPAddr
 	tls     *tls.Config // nil for the clear
@@ -61,6 +64,16 @@ func main() {
 	flag.IntVar(&l.callers, "callers", 64, "calls at once, at most")
 	flag.IntVar(&l.header, "json", 0, "length of the JSON part, for bodies with binary tensors")
 	flag.IntVar(&l.watched, "watch", 0, "process whose memory is printed every minute")
+	flag.Func("servers", "processes, with commas, whose processors' use is printed", func(list string) error {
+		for pid := range strings.SplitSeq(list, ",") {
+			n, err := strconv.Atoi(pid)
+			if err != nil {
+				return err
+			}
+			l.servers = append(l.servers, n)
+		}
+		return nil
+	})
 	flag.Parse()
 	if err := l.run(); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -93,12 +106,24 @@ func (l *load) run() error {
 		}
 		l.duration -= time.Minute
 	}
+	before, err := spend(l.servers)
+	if err != nil {
+		return err
+	}
 	from := time.Now()
 	outcomes, err := l.send(from, l.duration)
 	if err != nil {
 		return err
 	}
-	return l.print(outcomes, time.Since(from))
+	took := time.Since(from)
+	if len(l.servers) > 0 {
+		busy, err := before.busy(l.servers)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("processors %.0f %% busy\n", 100*busy)
+	}
+	return l.print(outcomes, took)
 }
 
 // prepare makes the request, which is the same each time.

@@ -79,25 +79,8 @@ export TOKEN
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
 plain="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tls.crt"
 gateway="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
-send() {
-	before=$(spent)
-	$caller "$dir/load" "$@" <bench/load/simple.json || return
-	echo "$before $(spent)" | awk '{ printf "processors %.0f %% busy\n", 100 * ($3 - $1) / ($3 - $1 + $4 - $2) }'
-}
-# of time, busy and idle, of the server's processors or all
-spent() {
-	awk -v own="${SERVER_CPUS:-}" '
-		function ours(cpu,   i, n, lists, ends) {
-			n = split(own, lists, ",")
-			for (i = 1; i <= n; i++) {
-				if (split(lists[i], ends, "-") == 1) ends[2] = ends[1]
-				if (cpu >= ends[1] + 0 && cpu <= ends[2] + 0) return 1
-			}
-			return 0
-		}
-		own == "" ? $1 == "cpu" : /^cpu[0-9]/ && ours(substr($1, 4) + 0) { busy += $2 + $3 + $4 + $7 + $8; idle += $5 + $6 }
-		END { print busy, idle }' /proc/stat
-}
+servers=$(echo $pids | tr ' ' ,)
+send() { $caller "$dir/load" -servers "$servers" "$@" <bench/load/simple.json; }
 
 if [ "$what" = soak ]; then
 	send $gateway -rate "${RATE:-500}" -callers 64 -for "${SOAK:-30m}" -watch $served
