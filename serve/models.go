@@ -122,18 +122,22 @@ func (s *Server) localEngine(ctx context.Context, path string, m *Model, v Versi
 	if *digest, err = redoubt.DigestFile(path); err != nil {
 		return "", nil, err
 	}
-	cfg := m.local(v.Version)
+	cfg := m.local(v.Version, s.opt.Processors)
 	return fmt.Sprintf("local %s %s %+v", path, *digest, cfg), func() (gateway.Engine, error) {
 		return engine.Open(ctx, s.opt.Runtime, path, cfg)
 	}, nil
 }
 
-// local is how a version is run in this process.
-func (m *Model) local(version string) engine.LocalConfig {
-	return engine.LocalConfig{
+// local is how a version is run in this process, on so many processors.
+func (m *Model) local(version string, processors int) engine.LocalConfig {
+	cfg := engine.LocalConfig{
 		Name: m.Name, Version: version, Threads: m.Threads, Concurrency: m.Concurrency,
 		MaxBatch: m.MaxBatch, Delay: m.BatchDelay, Queue: m.Queue, Memory: m.Memory,
 	}
+	if cfg.Concurrency == 0 && processors > 0 {
+		cfg.Concurrency = max(1, processors/max(1, cfg.Threads))
+	}
+	return cfg
 }
 
 // upstreamEngine asks another server. It is the same as long as the address, the

@@ -247,7 +247,7 @@ func (s *Server) reserved(name string) bool { return s.current.Load().settings(n
 // from the bytes that were decided about.
 func (s *Server) openAdmitted(ctx context.Context, p *plan, m *Model, g *gateway.Model, v *registry.Version) gateway.Version {
 	out := gateway.Version{Name: v.Version, Digest: v.Digest}
-	cfg := m.local(v.Version)
+	cfg := m.local(v.Version, s.opt.Processors)
 	key := fmt.Sprintf("pushed %s %+v", v.Digest, cfg)
 	e := s.engines[key]
 	id := key + " " + v.Claims() + " " + p.pushed.admissionID

@@ -58,6 +58,9 @@ type Options struct {
 	Logger  *slog.Logger
 	// Version is that of the program.
 	Version string
+	// Processors is how many the process may use, which is how many threads the runs
+	// of a model take together where its settings do not say; 0 means GOMAXPROCS.
+	Processors int
 	// Memory is how many bytes the process may use; 0 where that is not known.
 	Memory int64
 	// Mask replaces personal data in what the log says; nil leaves that to the log

@@ -112,6 +112,7 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	defer runtime.KeepAlive(ballast())
 	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	var rt *ort.Runtime
+	processors := runtime.GOMAXPROCS(0)
 	if cfg.Local() {
 		if rt, err = ort.Open(a.ort); err != nil {
 			return err
@@ -122,7 +123,7 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	if err != nil {
 		return err
 	}
-	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version(), Memory: availableMemory(os.DirFS("/")), Mask: maskLog, Personal: newPersonalData})
+	s, err := serve.Start(ctx, cfg, serve.Options{Runtime: rt, Logger: logger, Version: version(), Processors: processors, Memory: availableMemory(os.DirFS("/")), Mask: maskLog, Personal: newPersonalData})
 	if err != nil {
 		return err
 	}
