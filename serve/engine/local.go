@@ -153,8 +153,9 @@ func (l *Local) Statistics() *oip.Statistics {
 }
 
 // Infer answers a request: all outputs, or those asked for. When ctx ends it
-// returns at once, and the request leaves the queue, or its run is stopped if
-// nobody else waits for it. The answer's tensors are the caller's.
+// returns at once, or within a millisecond or so, and the request leaves the queue, or
+// its run is stopped if nobody else waits for it. The answer's tensors are the
+// caller's.
 func (l *Local) Infer(ctx context.Context, q *oip.Request) (*oip.Response, error) {
 	start := time.Now()
 	a, err := l.infer(ctx, q, start)
@@ -168,8 +169,12 @@ func (l *Local) infer(ctx context.Context, q *oip.Request, start time.Time) (*oi
 		return nil, err
 	}
 	j.arrived = start
-	if err := l.queue.add(j); err != nil {
+	lead, err := l.queue.add(j)
+	if err != nil {
 		return nil, err
+	}
+	if lead {
+		l.queue.lead()
 	}
 	select {
 	case r := <-j.done:
@@ -241,6 +246,8 @@ func (l *Local) Close() error {
 
 // run runs the session once. Outputs come in the model's order.
 func (l *Local) run(ctx context.Context, inputs []*onnx.Tensor) ([]oip.Tensor, error) {
+	begun := time.Now()
+	defer func() { l.queue.brief.Store(time.Since(begun) < briefly) }()
 	return runSession(ctx, l.session, inputs)
 }
 

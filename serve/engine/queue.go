@@ -27,15 +27,20 @@ type result struct {
 	err     error
 }
 
-// queue holds the jobs that wait, first come first served, and runs them: a
-// goroutine for each run that may happen at once, which ends when nothing
-// waits.
+// queue holds the jobs that wait, first come first served, and runs them, as many
+// batches at once as the model allows. Where runs are brief, who comes when there is
+// room for one runs it himself, which spares a server that is not busy a goroutine and
+// the waking of a thread for it, most of what asking a small model costs. A goroutine
+// of its own, which ends when nothing waits, does the rest.
 type queue struct {
 	local *Local
 	// more tells a run that waits for its batch to fill that a job has come.
 	more chan struct{}
 	// over is closed when no job will come any more.
 	over chan struct{}
+
+	// brief is whether the last run was over within briefly.
+	brief atomic.Bool
 
 	mu      sync.Mutex
 	waiting []*job
@@ -51,27 +56,30 @@ func (q *queue) init(l *Local) {
 	q.over = make(chan struct{})
 }
 
-// add lets a job wait, and starts a run if there may be another.
-func (q *queue) add(j *job) error {
+// add lets a job wait, and starts a run if there may be another, or has the caller
+// lead it.
+func (q *queue) add(j *job) (lead bool, err error) {
 	cfg := &q.local.cfg
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return errClosed
+		return false, errClosed
 	case len(q.waiting) >= cfg.Queue:
-		return oip.Errorf(oip.Unavailable, "the model is busy: %d requests wait already", cfg.Queue)
+		return false, oip.Errorf(oip.Unavailable, "the model is busy: %d requests wait already", cfg.Queue)
 	case j.bytes > cfg.Memory:
-		return oip.Errorf(oip.TooLarge, "the inputs are larger than the model takes")
+		return false, oip.Errorf(oip.TooLarge, "the inputs are larger than the model takes")
 	case j.bytes > cfg.Memory-q.bytes:
-		return oip.Errorf(oip.Unavailable, "the model is busy: requests that wait fill the memory set aside for them")
+		return false, oip.Errorf(oip.Unavailable, "the model is busy: requests that wait fill the memory set aside for them")
 	}
 	q.bytes += j.bytes
 	q.waiting = append(q.waiting, j)
 	if q.running < cfg.Concurrency {
 		q.running++
 		q.idle.Add(1)
-		go q.work()
+		if lead = q.brief.Load() && cfg.Delay == 0; !lead {
+			go q.work()
+		}
 	}
 	if cfg.Delay > 0 {
 		select {
@@ -79,7 +87,7 @@ func (q *queue) add(j *job) error {
 		default:
 		}
 	}
-	return nil
+	return lead, nil
 }
 
 // remove takes a job out whose client has gone. One that runs already is left.
@@ -108,35 +116,70 @@ func (q *queue) close() {
 
 // work runs batches until nothing waits.
 func (q *queue) work() {
-	defer q.idle.Done()
 	for {
-		if q.local.batched {
-			runtime.Gosched() // whoever is about to ask, or was answered and may ask again, joins
-		}
-		batch := q.take(nil)
-		if batch == nil {
+		q.others()
+		if q.leave() {
 			return
 		}
-		if q.local.cfg.Delay > 0 {
-			batch = q.fill(batch)
+		q.round()
+	}
+}
+
+// lead runs one batch for a caller, which his own job is in unless another run has
+// taken it already, and leaves what waits then to a goroutine.
+func (q *queue) lead() {
+	defer func() {
+		if !q.leave() {
+			go q.work()
 		}
-		q.local.answer(batch)
-		q.mu.Lock()
-		for _, j := range batch {
-			q.bytes -= j.bytes
-		}
-		q.mu.Unlock()
+	}()
+	q.others()
+	q.round()
+}
+
+// others lets whoever is about to ask, or was answered and may ask again, join.
+func (q *queue) others() {
+	if q.local.batched {
+		runtime.Gosched()
+	}
+}
+
+// leave ends a run's turn, unless something waits.
+func (q *queue) leave() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) > 0 {
+		return false
+	}
+	q.running--
+	q.idle.Done()
+	return true
+}
+
+// round answers one batch, if anything waits.
+func (q *queue) round() {
+	batch := q.take(nil)
+	if batch == nil {
+		return
+	}
+	if q.local.cfg.Delay > 0 {
+		batch = q.fill(batch)
+	}
+	q.local.answer(batch)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, j := range batch {
+		q.bytes -= j.bytes
 	}
 }
 
 // take adds to a batch what waits and fits, or begins one with the job that
-// waits longest. With nothing to begin with it returns nil, and the run is over.
+// waits longest. With nothing to begin with it returns nil.
 func (q *queue) take(batch []*job) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if batch == nil {
 		if len(q.waiting) == 0 {
-			q.running--
 			return nil
 		}
 		batch = append(batch, q.waiting[0])
@@ -187,6 +230,10 @@ func (l *Local) room(batch []*job) int64 {
 	}
 	return room
 }
+
+// briefly is how long a run may take for a caller to lead it, whose answer is late by
+// as much where he is gone, or another run has taken his job.
+const briefly = time.Millisecond
 
 // joins reports whether two jobs fit into one run: their inputs agree in all
 // but the first dimension, and both have rows.

@@ -191,3 +191,41 @@ func TestStopsARun(t *testing.T) {
 		}
 	}
 }
+
+// Callers who run what waits themselves forget nobody: every one of many gets his own
+// answer, in the end nothing runs or waits, and a slow model is run for its callers.
+func TestCallersLead(t *testing.T) {
+	for _, concurrency := range []int{1, 2} {
+		l := local(t, simple(), LocalConfig{Concurrency: concurrency, MaxBatch: 4})
+		var all sync.WaitGroup
+		for i := range int32(16) {
+			all.Go(func() {
+				for range 100 {
+					r, err := l.Infer(t.Context(), pair(i, 100))
+					checkPair(t, i, 100, r, err)
+				}
+			})
+		}
+		all.Wait()
+		q := &l.queue
+		q.idle.Wait()
+		if q.running != 0 || len(q.waiting) != 0 || q.bytes != 0 {
+			t.Errorf("with a concurrency of %d, %d run and %d wait in the end, of %d bytes", concurrency, q.running, len(q.waiting), q.bytes)
+		}
+		q.brief.Store(true)
+		if lead, err := q.add(&job{ctx: t.Context(), done: make(chan result, 1), rows: 1, arrived: time.Now()}); err != nil || !lead {
+			t.Fatalf("lead %v, error %v, want to lead", lead, err)
+		}
+		q.take(nil)
+		if !q.leave() {
+			t.Error("a run goes on, and nothing waits")
+		}
+	}
+	l := local(t, slow(), LocalConfig{})
+	if _, err := l.Infer(t.Context(), &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{400, 400}, make([]float32, 400*400)...)}}); err != nil {
+		t.Fatal(err)
+	}
+	if l.queue.brief.Load() {
+		t.Error("the slow model is brief")
+	}
+}
