@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
 )
@@ -30,11 +28,6 @@ type rest struct {
 // mostText bounds metadata and errors.
 const mostText = 1 << 20
 
-// idleConnection is how long a connection is kept without a call. It is less than
-// servers wait (uvicorn, under MLServer and KServe, five seconds): a call that is sent
-// just when its connection is closed fails, for nothing is asked twice.
-const idleConnection = 4 * time.Second
-
 func newREST(u *url.URL, cfg *UpstreamConfig) (wire, string, error) {
 	model := strings.TrimSuffix(u.String(), "/")
 	at := strings.LastIndex(model, "/v2/models/")
@@ -47,23 +40,10 @@ func newREST(u *url.URL, cfg *UpstreamConfig) (wire, string, error) {
 		return nil, "", errors.New("its path is not .../v2/models/NAME or .../versions/VERSION")
 	}
 	r := &rest{cfg: cfg, model: model, server: model[:at] + "/v2", remote: name}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true) // a connection for each call: none waits for another's
 	r.client = &http.Client{
 		// A redirect could lead the request and its token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: min(cfg.Timeout, 10*time.Second)}).DialContext,
-			TLSClientConfig:        cfg.TLS,
-			TLSHandshakeTimeout:    min(cfg.Timeout, 10*time.Second),
-			Protocols:              &protocols,
-			MaxConnsPerHost:        cfg.Connections,
-			MaxIdleConnsPerHost:    cfg.Connections,
-			IdleConnTimeout:        idleConnection,
-			MaxResponseHeaderBytes: 64 << 10,
-			// No answer is decompressed behind our limits.
-			DisableCompression: true,
-		},
+		Transport:     newTransport(u, cfg),
 	}
 	return r, name, nil
 }
@@ -80,7 +60,6 @@ func (r *rest) do(ctx context.Context, method, address string, header http.Heade
 		return nil, err
 	}
 	q.ContentLength = length
-	q.GetBody = nil // what was sent is not sent again
 	for name, v := range header {
 		q.Header[name] = v
 	}
