@@ -153,9 +153,9 @@ func (l *Local) Statistics() *oip.Statistics {
 }
 
 // Infer answers a request: all outputs, or those asked for. When ctx ends it
-// returns at once, or within a millisecond or so, and the request leaves the queue, or
-// its run is stopped if nobody else waits for it. The answer's tensors are the
-// caller's.
+// returns at once, or at the end of a run that it makes for others too where runs are
+// brief, and the request leaves the queue, or its run is stopped if nobody else waits
+// for it. The answer's tensors are the caller's.
 func (l *Local) Infer(ctx context.Context, q *oip.Request) (*oip.Response, error) {
 	start := time.Now()
 	a, err := l.infer(ctx, q, start)

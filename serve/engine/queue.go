@@ -30,8 +30,8 @@ type result struct {
 // queue holds the jobs that wait, first come first served, and runs them, as many
 // batches at once as the model allows. Where runs are brief, who comes when there is
 // room for one runs it himself, which spares a server that is not busy a goroutine and
-// the waking of a thread for it, most of what asking a small model costs. A goroutine
-// of its own, which ends when nothing waits, does the rest.
+// the waking of a thread for it. A goroutine of its own, which ends when nothing waits,
+// does the rest.
 type queue struct {
 	local *Local
 	// more tells a run that waits for its batch to fill that a job has come.
@@ -231,8 +231,8 @@ func (l *Local) room(batch []*job) int64 {
 	return room
 }
 
-// briefly is how long a run may take for a caller to lead it, whose answer is late by
-// as much where he is gone, or another run has taken his job.
+// briefly is how long the last run may have taken for a caller to lead the next: he
+// returns late by a run if his context ends while others are in it.
 const briefly = time.Millisecond
 
 // joins reports whether two jobs fit into one run: their inputs agree in all

@@ -89,7 +89,7 @@ func newTransport(u *url.URL, cfg *UpstreamConfig) *transport {
 			t.tls.ServerName = u.Hostname()
 		}
 		if t.tls.ClientSessionCache == nil {
-			t.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0) // a third of a handshake's cost
+			t.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0) // to resume is cheaper than to begin
 		}
 	}
 	return t
