@@ -165,14 +165,20 @@ func TestTransportFaults(t *testing.T) {
 	}
 }
 
+// secured is how a server and its client speak TLS.
+func secured(t *testing.T) (server, client *tls.Config) {
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(s.Certificate())
+	return s.TLS, &tls.Config{RootCAs: roots, ServerName: "example.com"}
+}
+
 // A connection that the server has closed, or on which it has sent what nobody asked
 // for, is not used again, also where TLS has read that already.
 func TestTransportLooks(t *testing.T) {
-	own := httptest.NewUnstartedServer(nil)
-	own.StartTLS()
-	defer own.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(own.Certificate())
+	server, client := secured(t)
 	const answer, foreign = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nforeign"
 	for _, secure := range []bool{false, true} {
 		for name, then := range map[string]func(net.Conn){
@@ -183,7 +189,7 @@ func TestTransportLooks(t *testing.T) {
 			did := make(chan bool, 9)
 			address, connections := scripted(t, func(_ int, c net.Conn, in *bufio.Reader) {
 				if secure {
-					c = tls.Server(c, own.TLS)
+					c = tls.Server(c, server)
 					in = bufio.NewReader(c)
 				}
 				if _, err := swallow(in); err != nil {
@@ -197,7 +203,7 @@ func TestTransportLooks(t *testing.T) {
 			if secure {
 				address = "https" + strings.TrimPrefix(address, "http")
 			}
-			tr := transportTo(t, address, UpstreamConfig{TLS: &tls.Config{RootCAs: roots, ServerName: "example.com"}})
+			tr := transportTo(t, address, UpstreamConfig{TLS: client})
 			for range 3 {
 				if got, err := ask(t.Context(), tr, address, []byte("q")); err != nil || got != "200 ok" {
 					t.Errorf("TLS %v, the server %s: %q, %v", secure, name, got, err)
@@ -218,14 +224,10 @@ func TestTransportLooks(t *testing.T) {
 
 // Records that came with the answer, and lie in TLS's own memory, are seen too.
 func TestTransportSeesWhatTLSHolds(t *testing.T) {
-	own := httptest.NewUnstartedServer(nil)
-	own.StartTLS()
-	defer own.Close()
-	roots := x509.NewCertPool()
-	roots.AddCert(own.Certificate())
+	server, client := secured(t)
 	address, connections := scripted(t, func(_ int, raw net.Conn, _ *bufio.Reader) {
 		joined := &joining{Conn: raw}
-		c := tls.Server(joined, own.TLS)
+		c := tls.Server(joined, server)
 		if _, err := swallow(bufio.NewReader(c)); err != nil {
 			return
 		}
@@ -236,7 +238,7 @@ func TestTransportSeesWhatTLSHolds(t *testing.T) {
 		_, _ = c.Read(make([]byte, 1))
 	})
 	address = "https" + strings.TrimPrefix(address, "http")
-	tr := transportTo(t, address, UpstreamConfig{TLS: &tls.Config{RootCAs: roots, ServerName: "example.com"}})
+	tr := transportTo(t, address, UpstreamConfig{TLS: client})
 	for range 3 {
 		if got, err := ask(t.Context(), tr, address, []byte("q")); err != nil || got != "200 ok" {
 			t.Errorf("answered %q, %v", got, err)
