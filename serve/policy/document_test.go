@@ -2,10 +2,13 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/redoubt-ml/redoubt"
 )
@@ -16,14 +19,100 @@ func TestDefaultsFitTheSchema(t *testing.T) {
 	}
 }
 
-// Decisions by the defaults are remembered by what [question] holds. A default that
-// asked for anything else would have them wrong.
+// Decisions are remembered by what [question] holds. Without custom policies it has no
+// group: a default that asked for one would have them wrong.
 func TestDefaultsAskWhatIsRemembered(t *testing.T) {
-	for _, forbidden := range []string{"context.time", "context.from", "context.path", "Group", "context has", "context["} {
-		if strings.Contains(defaults, forbidden) {
-			t.Errorf("default.cedar asks for %s, which questions leave out", forbidden)
+	if strings.Contains(defaults, "Group") {
+		t.Error("default.cedar asks for groups, which questions leave out")
+	}
+	c, err := compile(defaults, Settings{}, State{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.look != (looks{}) {
+		t.Errorf("default.cedar asks for %+v", c.look)
+	}
+}
+
+func TestLooksOf(t *testing.T) {
+	for when, want := range map[string]looks{
+		`true`: {},
+		`context.roles.contains("a") && context.granted && context.inScope && context.secondFactor && context.steppedUp`: {},
+		`context.path == "grpc"`:                                          {path: true},
+		`context["path"] == "grpc"`:                                       {path: true},
+		`context has from && context.from.isInRange(ip("10.0.0.0/8"))`:    {from: true},
+		`context has "from"`:                                              {from: true},
+		`(if true then context else context).path == "grpc"`:              {true, true, true},
+		`context.time.toTime() < duration("8h")`:                          {time: true},
+		`context.path == "grpc" || context.time < datetime("2026-12-01")`: {path: true, time: true},
+		`{"a": context}.a.granted`:                                        {true, true, true},
+		`context == {}`:                                                   {true, true, true},
+		`context["later version"]`:                                        {true, true, true},
+		`"context" == "a"`:                                                {true, true, true}, // for all we know
+	} {
+		rules, err := parse("x", `@doc("whatever the context") permit (principal, action, resource) when { `+when+` };`)
+		if err != nil {
+			t.Fatal(when, err)
+		}
+		if got := looksOf(rules[0].policy); got != want {
+			t.Errorf("%s: %+v, want %+v", when, got, want)
 		}
 	}
+}
+
+// Engines that remember decide as engines that do not, whatever policies ask for and
+// requests differ in.
+func TestRememberedAsNew(t *testing.T) {
+	clauses := []string{
+		`permit (principal in Group::"blue", action == Action::"invoke", resource is Model);`,
+		`permit (principal, action == Action::"read", resource is Model) when { principal in Group::"red" };`,
+		`forbid (principal, action, resource is Model) when { context.path == "predict" };`,
+		`forbid (principal, action, resource is Model) when { context has from && context.from.isInRange(ip("10.0.0.0/8")) };`,
+		`forbid (principal, action, resource is Model) when { context.time.toTime() < duration("8h") };`,
+		`forbid (principal, action == Action::"read", resource) when { context["time"].toTime() >= duration("20h") };`,
+		`@clearance("top=3") forbid (principal in Group::"red", action == Action::"invoke", resource is Model);`,
+		`@clearance("label") forbid (principal, action, resource is Model) when { context.time.toTime() > duration("12h") };`,
+		`@needs("second-factor") forbid (principal, action, resource == Model::"loans") unless { context.secondFactor };`,
+		`permit (principal == Principal::"user:b", action, resource is Model) when { resource.stage == "test" };`,
+	}
+	models := []*Model{{Name: "loans"}, {Name: "loans", Stage: "test"}, {Name: "churn", Groups: []string{"credit"}}}
+	rapid.Check(t, func(t *rapid.T) {
+		var state State
+		for i, clause := range clauses {
+			if rapid.Bool().Draw(t, clause) {
+				state.Documents = append(state.Documents, Document{ID: fmt.Sprint("d", i), Text: clause})
+			}
+		}
+		c, err := compile(defaults, Settings{StepUp: defaultStepUp}, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pick := func(of ...time.Duration) *rapid.Generator[time.Duration] { return rapid.SampledFrom(of) }
+		for range 60 {
+			at := noon.Truncate(24 * time.Hour).Add(pick(4*time.Hour, 10*time.Hour, 21*time.Hour).Draw(t, "time"))
+			q := Request{
+				Principal: redoubt.Principal{
+					ID: rapid.SampledFrom([]string{"user:a", "user:b"}).Draw(t, "who"), Method: "token",
+					Groups:   rapid.SampledFrom([][]string{nil, {"blue"}, {"red"}, {"blue", "red"}, {"blue4:red"}}).Draw(t, "groups"),
+					Verified: at.Add(-pick(time.Minute, time.Hour).Draw(t, "age")),
+				},
+				Action:   rapid.SampledFrom([]Action{Invoke, Read}).Draw(t, "action"),
+				Resource: on(rapid.SampledFrom(models).Draw(t, "model")),
+				Context: Context{
+					Time: at, Path: rapid.SampledFrom([]string{"grpc", "predict"}).Draw(t, "path"),
+					From: rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("192.0.2.1")}).Draw(t, "from"),
+				},
+			}
+			f, err := c.facts(&q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, _ := c.evaluate(&q, f)
+			if got := c.decide(&q); !reflect.DeepEqual(got, want) {
+				t.Fatalf("%+v\nremembered %+v\nevaluated %+v", q, got, want)
+			}
+		}
+	})
 }
 
 func TestAnswersAreBounded(t *testing.T) {

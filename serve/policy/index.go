@@ -19,7 +19,9 @@ type rule struct {
 	needs     Need
 	clearance *Clearance // a forbid with one forbids no more than what exceeds it
 	custom    bool
+	look      looks
 	about     cedar.EntityType // the only type of resource it may match; "" for any
+	action    *cedar.EntityUID // the only action it may match; nil for any
 }
 
 // index finds the policies whose scope may match a request, for Cedar evaluates
@@ -47,6 +49,9 @@ func newIndex(rules []*rule) *index {
 		a := r.policy.AST()
 		if is, ok := a.Resource.(ast.ScopeTypeIs); ok {
 			r.about = is.Type
+		}
+		if eq, ok := a.Action.(ast.ScopeTypeEq); ok {
+			r.action = &eq.Entity
 		}
 		if in, ok := a.Action.(ast.ScopeTypeInSet); ok && named(a.Resource) == nil && named(a.Principal) == nil {
 			r.policy = anyAction(*a)
@@ -145,17 +150,24 @@ func (s *selection) at(m map[cedar.EntityUID][]*rule, uid cedar.EntityUID, climb
 	return climbed
 }
 
-// take selects rules, but those about another kind of resource.
+// take selects rules, but those about another kind of resource or another action.
 func (s *selection) take(list []*rule) {
 	for _, r := range list {
 		switch {
 		case r.about != "" && r.about != s.request.Resource.Type:
+		case r.action != nil && *r.action != s.request.Action:
 		case r.clearance != nil:
 			s.clearances = append(s.clearances, r)
 		default:
 			s.policies = append(s.policies, r)
 		}
 	}
+}
+
+// timed reports whether a policy among those selected asks for the time.
+func (s *selection) timed() bool {
+	asks := func(r *rule) bool { return r.look.time }
+	return slices.ContainsFunc(s.policies, asks) || slices.ContainsFunc(s.clearances, asks)
 }
 
 // authorize asks Cedar by some of the rules, and gives the ids of those that

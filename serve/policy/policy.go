@@ -96,6 +96,7 @@ type compiled struct {
 	settings Settings
 	grants   grants
 	rules    *index
+	look     looks // of all policies together
 	traits   map[traits]cedar.Record
 	answers  answers
 }
@@ -187,6 +188,10 @@ func compile(defaults string, settings Settings, state State) (*compiled, error)
 		}
 		rules = append(rules, custom...)
 	}
+	for _, r := range rules {
+		r.look = looksOf(r.policy)
+		c.look = looks{c.look.path || r.look.path, c.look.from || r.look.from, c.look.time || r.look.time}
+	}
 	c.rules = newIndex(rules)
 	c.grants, err = indexGrants(state.Grants, settings)
 	return c, err
@@ -205,20 +210,20 @@ func (c *compiled) decide(q *Request) Decision {
 	if err != nil {
 		return undecided(err)
 	}
-	if len(c.source.Documents) > 0 {
-		return c.evaluate(q, f) // by the time or the address, for all we know
-	}
-	key := questionOf(q, f)
+	key := c.question(q, f)
 	if d, ok := c.answers.get(key); ok {
 		return d
 	}
-	d := c.evaluate(q, f)
-	c.answers.put(key, d)
+	d, timed := c.evaluate(q, f)
+	if !timed {
+		c.answers.put(key, d)
+	}
 	return d
 }
 
-// evaluate asks the policies.
-func (c *compiled) evaluate(q *Request, f facts) Decision {
+// evaluate asks the policies. It is timed if one of them asked for the time, so that
+// the answer may be another in a moment.
+func (c *compiled) evaluate(q *Request, f facts) (d Decision, timed bool) {
 	things := c.entities(q)
 	s := c.rules.find(things, &cedar.Request{
 		Principal: things.principal.UID,
@@ -232,6 +237,10 @@ func (c *compiled) evaluate(q *Request, f facts) Decision {
 		s.policies = s.policies.without(func(r *rule) bool { return r.custom })
 		s.clearances = s.clearances.without(func(r *rule) bool { return r.custom })
 	}
+	return c.answer(q, s), s.timed()
+}
+
+func (c *compiled) answer(q *Request, s *selection) Decision {
 	permitted, policies, err := s.authorize(s.policies)
 	switch {
 	case err != nil:
