@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/redoubt-ml/redoubt/ml/onnx"
@@ -142,6 +143,46 @@ func (o *runOptions) put(opts unsafe.Pointer) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.idle = append(o.idle, opts)
+}
+
+// watch looks whether a run's context ends before the run does.
+type watch struct {
+	timer *time.Timer
+	begun sync.WaitGroup
+	stop  func() bool
+	ended chan struct{}
+}
+
+// unwatched is how long a run goes on before anybody looks: most are over by then, and
+// to hear of a context's end costs as much as a small run. A context that ends meanwhile
+// ends the run that much later.
+const unwatched = 20 * time.Millisecond
+
+// watchRun calls terminate if ctx ends before the watch does.
+func watchRun(ctx context.Context, terminate func()) *watch {
+	w := &watch{}
+	w.begun.Add(1)
+	w.timer = time.AfterFunc(unwatched, func() {
+		defer w.begun.Done()
+		w.ended = make(chan struct{})
+		w.stop = context.AfterFunc(ctx, func() {
+			terminate()
+			close(w.ended)
+		})
+	})
+	return w
+}
+
+// end reports whether the run was told to end. After it nobody is.
+func (w *watch) end() bool {
+	if w.timer.Stop() {
+		return false
+	}
+	if w.begun.Wait(); w.stop() {
+		return false
+	}
+	<-w.ended
+	return true
 }
 
 // NewSession prepares a model. Its inputs are the graph's feeds, its outputs
@@ -261,23 +302,18 @@ func (s *Session) run(ctx context.Context, in, out []unsafe.Pointer, views []C.r
 		return err
 	}
 	var opts unsafe.Pointer
-	if ctx.Done() != nil {
+	if ctx != context.Background() {
 		var err error
 		if opts, err = s.options.take(s.rt); err != nil {
 			return fmt.Errorf("run model: %w", err)
 		}
-		ended := make(chan struct{})
-		stop := context.AfterFunc(ctx, func() {
-			C.redoubt_terminate(s.rt.api, opts)
-			close(ended)
-		})
+		w := watchRun(ctx, func() { C.redoubt_terminate(s.rt.api, opts) })
 		defer func() {
-			if stop() {
+			if w.end() {
+				C.redoubt_release_run_options(s.rt.api, opts)
+			} else {
 				s.options.put(opts)
-				return
 			}
-			<-ended // opts must outlive the call that reads it
-			C.redoubt_release_run_options(s.rt.api, opts)
 		}()
 	}
 	msg := C.redoubt_run(s.rt.api, s.ptr, opts,

@@ -176,15 +176,29 @@ func (l *Local) infer(ctx context.Context, q *oip.Request, start time.Time) (*oi
 	if lead {
 		l.queue.lead()
 	}
+	r, err := j.await(ctx)
+	if err != nil {
+		l.queue.remove(j)
+		return nil, oip.Classify(err)
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return l.response(q, r.outputs), nil
+}
+
+// await is the result, unless ctx ends first.
+func (j *job) await(ctx context.Context) (result, error) {
 	select {
 	case r := <-j.done:
-		if r.err != nil {
-			return nil, r.err
-		}
-		return l.response(q, r.outputs), nil
+		return r, nil
+	default: // to wait for the end of a context is not free
+	}
+	select {
+	case r := <-j.done:
+		return r, nil
 	case <-ctx.Done():
-		l.queue.remove(j)
-		return nil, oip.Classify(ctx.Err())
+		return result{}, ctx.Err()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redoubt-ml/redoubt/internal/late"
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/serve/oip"
 )
@@ -279,18 +280,8 @@ func (l *Local) answer(batch []*job) {
 // together answers several jobs in one run, which goes on as long as one of
 // their clients is there.
 func (l *Local) together(batch []*job, begun time.Time) ([][]oip.Tensor, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := late.New(context.Background(), func() (context.Context, context.CancelFunc) { return anyOf(batch) })
 	defer cancel()
-	var present atomic.Int64
-	present.Store(int64(len(batch)))
-	for _, j := range batch {
-		stop := context.AfterFunc(j.ctx, func() {
-			if present.Add(-1) == 0 {
-				cancel()
-			}
-		})
-		defer stop()
-	}
 	rows := int64(0)
 	for _, j := range batch {
 		rows += j.rows
@@ -307,6 +298,27 @@ func (l *Local) together(batch []*job, begun time.Time) ([][]oip.Tensor, error) 
 		l.stats.ran(rows, joinedAt.Sub(begun), ranAt.Sub(joinedAt), time.Since(ranAt))
 	}
 	return parts, err
+}
+
+// anyOf is a context that lasts as long as any of the jobs' contexts does.
+func anyOf(batch []*job) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var present atomic.Int64
+	present.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, j := range batch {
+		stops[i] = context.AfterFunc(j.ctx, func() {
+			if present.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		cancel()
+		for _, stop := range stops {
+			stop()
+		}
+	}
 }
 
 // joined puts the rows of several jobs one behind the other.

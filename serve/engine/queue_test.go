@@ -192,6 +192,26 @@ func TestStopsARun(t *testing.T) {
 	}
 }
 
+// A run goes on for those who are still there when one of its clients has gone.
+func TestRunsOn(t *testing.T) {
+	l := local(t, slow(), LocalConfig{MaxBatch: 800, Delay: time.Hour})
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, ctx := range []context.Context{short, t.Context()} {
+		all.Go(func() {
+			_, err := l.Infer(ctx, &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{400, 400}, make([]float32, 400*400)...)}})
+			if gone := ctx == short; gone != (err != nil) || gone && code(err) != oip.Deadline {
+				t.Errorf("gone: %v, error %v", gone, err)
+			}
+		})
+	}
+	all.Wait()
+	if s := l.Statistics(); s.ExecutionCount != 1 || s.InferenceCount != 800 {
+		t.Errorf("the run was not the one for both: %+v", s)
+	}
+}
+
 // Callers who run what waits themselves forget nobody: every one of many gets his own
 // answer, in the end nothing runs or waits, and a slow model is run for its callers.
 func TestCallersLead(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/internal/late"
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 )
@@ -21,7 +21,7 @@ var record = &Guard{
 			began := time.Now()
 			c.offer = g.hold()
 			defer c.offer.release()
-			ctx, cancel := context.WithTimeout(ctx, c.deadline())
+			ctx, cancel := late.WithTimeout(ctx, c.deadline())
 			defer cancel()
 			ctx, span := g.begin(ctx, c)
 			a, err := g.inRoom(ctx, c, next)
@@ -59,9 +59,8 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 	// The client may be gone: the entry is written all the same. A disk that
 	// hangs holds nobody for longer than a call may take, but the one call that
 	// writes for the others.
-	patient := &patience{Context: context.WithoutCancel(ctx), most: c.deadline()}
-	defer patient.end()
-	ctx = patient
+	ctx, cancel := late.WithTimeout(context.WithoutCancel(ctx), c.deadline())
+	defer cancel()
 	e := redoubt.Event{
 		Time: time.Now(), Action: c.event(), Outcome: redoubt.Allowed,
 		Actor: c.Principal.ID, Method: c.Principal.Method, Credential: c.Principal.Credential,
@@ -86,32 +85,6 @@ func (g *Gateway) write(ctx context.Context, c *Call, err error) error {
 		err = g.cfg.Record.Write(ctx, e)
 	}
 	return g.unrecorded(c.ID, err)
-}
-
-// patience is a context that lasts for a time from when somebody first waits for
-// it: mostly the log has the entry before, and no timer is needed.
-type patience struct {
-	context.Context
-	most   time.Duration
-	begun  sync.Once
-	timed  context.Context
-	cancel context.CancelFunc
-}
-
-func (p *patience) begin() context.Context {
-	p.begun.Do(func() { p.timed, p.cancel = context.WithTimeout(p.Context, p.most) })
-	return p.timed
-}
-
-func (p *patience) Deadline() (time.Time, bool) { return p.begin().Deadline() }
-func (p *patience) Done() <-chan struct{}       { return p.begin().Done() }
-func (p *patience) Err() error                  { return p.begin().Err() }
-
-// end frees the timer, if there is one, after the last use.
-func (p *patience) end() {
-	if p.cancel != nil {
-		p.cancel()
-	}
 }
 
 // writeStranger enters what a caller was refused whom nobody knows, as long as
