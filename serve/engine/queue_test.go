@@ -195,17 +195,28 @@ func TestStopsARun(t *testing.T) {
 // A run goes on for those who are still there when one of its clients has gone.
 func TestRunsOn(t *testing.T) {
 	l := local(t, slow(), LocalConfig{MaxBatch: 800, Delay: time.Hour})
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	leaving, leave := context.WithCancel(t.Context())
+	defer leave()
 	var all sync.WaitGroup
-	for _, ctx := range []context.Context{short, t.Context()} {
+	for _, ctx := range []context.Context{leaving, t.Context()} {
 		all.Go(func() {
 			_, err := l.Infer(ctx, &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{400, 400}, make([]float32, 400*400)...)}})
-			if gone := ctx == short; gone != (err != nil) || gone && code(err) != oip.Deadline {
+			if gone := ctx == leaving; gone != (err != nil) || gone && code(err) != oip.Cancelled {
 				t.Errorf("gone: %v, error %v", gone, err)
 			}
 		})
 	}
+	q := &l.queue
+	for both := int64(2 * 4 * 400 * 400); ; time.Sleep(time.Millisecond) {
+		q.mu.Lock()
+		run := q.bytes == both && len(q.waiting) == 0
+		q.mu.Unlock()
+		if run {
+			break
+		}
+	}
+	time.Sleep(20 * time.Millisecond) // until the run has begun; it takes ten times as long
+	leave()
 	all.Wait()
 	if s := l.Statistics(); s.ExecutionCount != 1 || s.InferenceCount != 800 {
 		t.Errorf("the run was not the one for both: %+v", s)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -90,13 +89,9 @@ func session(r *http.Request) string {
 // addressOf is the address that a connection came from, without its port. What
 // proxies claim in headers is not believed.
 func addressOf(remote string) netip.Addr {
-	host, _, err := net.SplitHostPort(remote)
+	a, err := netip.ParseAddrPort(remote)
 	if err != nil {
 		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap()
+	return a.Addr().Unmap()
 }

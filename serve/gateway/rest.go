@@ -31,12 +31,12 @@ func (g *Gateway) Handler() http.Handler {
 			w.Header().Set("X-XSS-Protection", "1; mode=block")
 		}
 		t := &transport{g: g, ctx: ctx, w: w, r: r, id: RequestID(ctx)}
-		route, err := find(w.Header(), r)
+		e, err := t.find()
 		if err == nil {
 			err = g.sameOrigin(r)
 		}
 		if err == nil {
-			err = route(t)
+			err = e.serve(t)
 		}
 		if err != nil {
 			t.fail(err)
@@ -63,11 +63,12 @@ type transport struct {
 	model, version string // of the path
 }
 
-// find reads the path. It knows a fixed set of them, and for each its method:
-// what is spelt in another way, with a dot or an escaped slash, is none of them.
-// Where only the method is wrong, the header says which is right (RFC 9110,
-// 15.5.6).
-func find(h http.Header, r *http.Request) (func(*transport) error, error) {
+// find reads the path, and from it the model and the version. It knows a fixed set of
+// paths, and for each its method: what is spelt in another way, with a dot or an escaped
+// slash, is none of them. Where only the method is wrong, the header says which is right
+// (RFC 9110, 15.5.6).
+func (t *transport) find() (*endpoint, error) {
+	h, r := t.w.Header(), t.r
 	path := r.URL.EscapedPath()
 	if strings.ContainsAny(path, "%;\\") || strings.Contains(path, "//") || r.URL.Path != path {
 		return nil, oip.Errorf(oip.BadInput, "the path holds characters that no path here has")
@@ -87,10 +88,8 @@ func find(h http.Header, r *http.Request) (func(*transport) error, error) {
 			continue
 		}
 		h.Del("Allow") // of an endpoint that only looks like it
-		return func(t *transport) error {
-			t.model, t.version = model, version
-			return e.serve(t)
-		}, nil
+		t.model, t.version = model, version
+		return e, nil
 	}
 	if h.Get("Allow") != "" {
 		return nil, oip.Errorf(oip.BadMethod, "method %s is not allowed here", clip(r.Method))

@@ -1,6 +1,9 @@
 package limit
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Concurrency bounds the calls that are under way at the same time: of all and
 // of each key. It is made by [NewConcurrency] and safe for concurrent use.
@@ -23,7 +26,12 @@ func (c *Concurrency) Acquire(key string) (release func(), ok bool) {
 	if !c.take(key) {
 		return func() {}, false
 	}
-	return sync.OnceFunc(func() { c.give(key) }), true
+	var released atomic.Bool
+	return func() {
+		if released.CompareAndSwap(false, true) {
+			c.give(key)
+		}
+	}, true
 }
 
 func (c *Concurrency) take(key string) bool {

@@ -96,11 +96,23 @@ func checkMedia(h http.Header) error {
 	if len(given) == 0 {
 		return nil // tritonclient names no type
 	}
-	kind, _, err := mime.ParseMediaType(given[0])
-	if err == nil && len(given) == 1 && (kind == "application/json" || kind == "application/octet-stream") {
+	if len(given) == 1 && (readable(given[0]) || readable(kindOf(given[0]))) {
 		return nil
 	}
 	return Errorf(UnsupportedMedia, "content type %s is not read: send application/json, or application/octet-stream for binary tensors", excerpt(given[0]))
+}
+
+func readable(kind string) bool {
+	return kind == "application/json" || kind == "application/octet-stream"
+}
+
+// kindOf is a media type without its parameters, "" for none.
+func kindOf(media string) string {
+	kind, _, err := mime.ParseMediaType(media)
+	if err != nil {
+		return ""
+	}
+	return kind
 }
 
 // jsonLength is the header of the binary tensor extension, -1 without one.
