@@ -14,38 +14,50 @@ import (
 // that follow from it. Unless a policy asks for the time itself, equal questions have
 // equal answers for as long as grants, settings and policies stay what they are.
 type question struct {
-	principal    string
-	traits       traits
-	action       Action
-	kind         Kind
-	name, owner  string
-	model        *Model // which does not change
-	roles        string
-	granted      bool
-	inScope      bool
-	secondFactor bool
-	steppedUp    bool
-	// What the default policies do not look at is in it where a custom one does.
-	groups, path string
-	from         netip.Addr
+	principal   string
+	traits      traits
+	action      Action
+	kind        Kind
+	name, owner string
+	model       *Model // which does not change
+	circumstances
+	groups string // where there are custom policies
 }
 
 func (c *compiled) question(q *Request, f facts) question {
 	k := question{
 		principal: q.Principal.ID, traits: traitsOf(q), action: q.Action,
 		kind: q.Resource.Kind, name: q.Resource.Name, owner: q.Resource.Owner, model: q.Resource.Model,
-		roles: strings.Join(f.roles, " "), granted: f.granted, inScope: f.inScope, secondFactor: f.secondFactor, steppedUp: f.steppedUp,
+		circumstances: circumstancesOf(q, f, c.look),
 	}
 	if len(c.source.Documents) > 0 {
 		k.groups = joined(q.Principal.Groups)
 	}
-	if c.look.path {
-		k.path = q.Context.Path
-	}
-	if c.look.from {
-		k.from = q.Context.From
-	}
 	return k
+}
+
+// circumstances are what policies may look at beside principal, action and resource, but
+// the time.
+type circumstances struct {
+	roles                                     string
+	granted, inScope, secondFactor, steppedUp bool
+	path                                      string
+	from                                      netip.Addr
+}
+
+// circumstancesOf leaves out what nobody looks at.
+func circumstancesOf(q *Request, f facts, l looks) circumstances {
+	c := circumstances{
+		roles: strings.Join(f.roles, " "), granted: f.granted, inScope: f.inScope,
+		secondFactor: f.secondFactor, steppedUp: f.steppedUp,
+	}
+	if l.path {
+		c.path = q.Context.Path
+	}
+	if l.from {
+		c.from = q.Context.From
+	}
+	return c
 }
 
 // joined is one string for a list, and for no other.
@@ -66,6 +78,8 @@ var circumstance = regexp.MustCompile(`\bcontext\b(?:(?:\.| has )(\w+))?`)
 
 // looks are the circumstances, of those that are no facts, that policies ask for.
 type looks struct{ path, from, time bool }
+
+func (l looks) or(m looks) looks { return looks{l.path || m.path, l.from || m.from, l.time || m.time} }
 
 // looksOf reads a policy. Where it speaks of the context in a way that is not
 // understood, it may ask for anything.
@@ -88,28 +102,28 @@ func looksOf(p *cedar.Policy) (l looks) {
 	return l
 }
 
-// maxAnswers bounds how many are remembered.
-const maxAnswers = 4096
+// maxKnown bounds how much of a kind is remembered.
+const maxKnown = 4096
 
-// answers remembers decisions: to make one costs microseconds, and most are about
-// the same caller and the same model as one a moment ago.
-type answers struct {
+// memory keeps what takes microseconds to make: a decision, since most are about the
+// same caller and the same model as one a moment ago, and parts of one.
+type memory[K comparable, V any] struct {
 	mu    sync.RWMutex
-	known map[question]Decision
+	known map[K]V
 }
 
-func (a *answers) get(q question) (Decision, bool) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	d, ok := a.known[q]
-	return d, ok
+func (m *memory[K, V]) get(k K) (V, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	v, ok := m.known[k]
+	return v, ok
 }
 
-func (a *answers) put(q question, d Decision) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.known == nil || len(a.known) >= maxAnswers {
-		a.known = map[question]Decision{}
+func (m *memory[K, V]) put(k K, v V) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || len(m.known) >= maxKnown {
+		m.known = map[K]V{}
 	}
-	a.known[q] = d
+	m.known[k] = v
 }

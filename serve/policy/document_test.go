@@ -87,6 +87,13 @@ func TestRememberedAsNew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		whole, err := compile(defaults, Settings{StepUp: defaultStepUp}, state)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range whole.rules.byID {
+			r.look = looks{true, true, true} // is shown everything, and remembers nothing
+		}
 		pick := func(of ...time.Duration) *rapid.Generator[time.Duration] { return rapid.SampledFrom(of) }
 		for range 60 {
 			at := noon.Truncate(24 * time.Hour).Add(pick(4*time.Hour, 10*time.Hour, 21*time.Hour).Draw(t, "time"))
@@ -107,7 +114,7 @@ func TestRememberedAsNew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, _ := c.evaluate(&q, f)
+			want, _ := whole.evaluate(&q, f)
 			if got := c.decide(&q); !reflect.DeepEqual(got, want) {
 				t.Fatalf("%+v\nremembered %+v\nevaluated %+v", q, got, want)
 			}
@@ -116,14 +123,14 @@ func TestRememberedAsNew(t *testing.T) {
 }
 
 func TestAnswersAreBounded(t *testing.T) {
-	var a answers
-	for i := range 3 * maxAnswers {
+	var a memory[question, Decision]
+	for i := range 3 * maxKnown {
 		q := question{principal: fmt.Sprint("user:", i)}
 		a.put(q, Decision{Allowed: true})
 		if d, ok := a.get(q); !ok || !d.Allowed {
 			t.Fatal("what was just remembered is forgotten")
 		}
-		if len(a.known) > maxAnswers {
+		if len(a.known) > maxKnown {
 			t.Fatalf("%d answers are remembered", len(a.known))
 		}
 	}

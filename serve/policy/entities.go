@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/cedar-policy/cedar-go"
 )
@@ -157,9 +158,23 @@ func members(group cedar.EntityType, names []string) cedar.EntityUIDSet {
 	return cedar.NewEntityUIDSet(uids...)
 }
 
-// circumstances are the context of the schema. They hold what is looked up in
-// data, so that the policies need not.
-func circumstances(q *Request, f facts) cedar.Record {
+// context is the context of the schema. It holds what is looked up in data, so that the
+// policies need not. Making one takes as long as all else, so those without the time are
+// remembered; where no policy looks at the time, path or address, it has another.
+func (c *compiled) context(q *Request, f facts, l looks) cedar.Record {
+	if l.time {
+		return contextOf(q, f)
+	}
+	key := circumstancesOf(q, f, l)
+	r, ok := c.contexts.get(key)
+	if !ok {
+		r = contextOf(&Request{Context: Context{Time: time.Unix(0, 0), Path: key.path, From: key.from}}, f)
+		c.contexts.put(key, r)
+	}
+	return r
+}
+
+func contextOf(q *Request, f facts) cedar.Record {
 	roles := make([]cedar.Value, len(f.roles))
 	for i, r := range f.roles {
 		roles[i] = cedar.String(r)

@@ -119,6 +119,7 @@ type selection struct {
 	// policies decide; clearances, which only narrow what is disclosed, are asked
 	// when they have permitted.
 	policies, clearances ruleset
+	look                 looks // of them together
 }
 
 // find selects the policies that a request could match. One that lies at several
@@ -158,16 +159,12 @@ func (s *selection) take(list []*rule) {
 		case r.action != nil && *r.action != s.request.Action:
 		case r.clearance != nil:
 			s.clearances = append(s.clearances, r)
+			s.look = s.look.or(r.look)
 		default:
 			s.policies = append(s.policies, r)
+			s.look = s.look.or(r.look)
 		}
 	}
-}
-
-// timed reports whether a policy among those selected asks for the time.
-func (s *selection) timed() bool {
-	asks := func(r *rule) bool { return r.look.time }
-	return slices.ContainsFunc(s.policies, asks) || slices.ContainsFunc(s.clearances, asks)
 }
 
 // authorize asks Cedar by some of the rules, and gives the ids of those that

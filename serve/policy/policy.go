@@ -98,7 +98,8 @@ type compiled struct {
 	rules    *index
 	look     looks // of all policies together
 	traits   map[traits]cedar.Record
-	answers  answers
+	answers  memory[question, Decision]
+	contexts memory[circumstances, cedar.Record]
 }
 
 // New returns an engine that decides by a state. It fails on settings, grants
@@ -190,7 +191,7 @@ func compile(defaults string, settings Settings, state State) (*compiled, error)
 	}
 	for _, r := range rules {
 		r.look = looksOf(r.policy)
-		c.look = looks{c.look.path || r.look.path, c.look.from || r.look.from, c.look.time || r.look.time}
+		c.look = c.look.or(r.look)
 	}
 	c.rules = newIndex(rules)
 	c.grants, err = indexGrants(state.Grants, settings)
@@ -229,15 +230,15 @@ func (c *compiled) evaluate(q *Request, f facts) (d Decision, timed bool) {
 		Principal: things.principal.UID,
 		Action:    cedar.NewEntityUID("Action", cedar.String(q.Action)),
 		Resource:  things.resource.UID,
-		Context:   circumstances(q, f),
 	})
+	s.request.Context = c.context(q, f, s.look)
 	if kindOf(q.Principal.ID) == local {
 		// The server's own user could change the database as well, and must be
 		// able to take back a policy that forbids everyone everything.
 		s.policies = s.policies.without(func(r *rule) bool { return r.custom })
 		s.clearances = s.clearances.without(func(r *rule) bool { return r.custom })
 	}
-	return c.answer(q, s), s.timed()
+	return c.answer(q, s), s.look.time
 }
 
 func (c *compiled) answer(q *Request, s *selection) Decision {
