@@ -19,7 +19,7 @@ type rule struct {
 	needs     Need
 	clearance *Clearance // a forbid with one forbids no more than what exceeds it
 	custom    bool
-	look      looks
+	look      looks            // what it asks for beside principal, action, resource and facts
 	about     cedar.EntityType // the only type of resource it may match; "" for any
 	action    *cedar.EntityUID // the only action it may match; nil for any
 }
