@@ -135,6 +135,9 @@ type Issuer struct {
 	GroupsClaim  string              `yaml:"groups_claim"`
 	Roles        map[string][]string `yaml:"roles"`
 	SecondFactor []string            `yaml:"second_factor"`
+	// SignInEvery is for how long after they signed in last the API tokens of its
+	// people work: 720h by default.
+	SignInEvery time.Duration `yaml:"sign_in_every"`
 	// KeysURL is where its keys are, if it has no discovery; CA a PEM file of its
 	// authority, if it has one of its own.
 	KeysURL string `yaml:"keys_url"`

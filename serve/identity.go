@@ -43,7 +43,7 @@ func (c *Config) issuer(i Issuer) (identity.Issuer, error) {
 	out := identity.Issuer{
 		URL: i.URL, Name: i.Name, Algorithm: i.Algorithm, Audience: i.Audience, Types: i.Types,
 		ClientID: i.ClientID, ClientSecret: secret, Scopes: i.Scopes,
-		RolesClaim: i.RolesClaim, GroupsClaim: i.GroupsClaim, Roles: i.Roles, SecondFactor: i.SecondFactor, KeysURL: i.KeysURL,
+		RolesClaim: i.RolesClaim, GroupsClaim: i.GroupsClaim, Roles: i.Roles, SecondFactor: i.SecondFactor, SignInEvery: i.SignInEvery, KeysURL: i.KeysURL,
 	}
 	if i.CA != "" {
 		out.TLS, err = c.clientTLS(i.CA, "", "")

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/identity"
 	"github.com/redoubt-ml/redoubt/store/storetest"
 )
@@ -215,6 +217,35 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		} else if strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("the error tells a secret: %v", err)
+		}
+	}
+}
+
+// What is configured of an issuer is what holds: no setting is lost on the way.
+func TestIssuerSettings(t *testing.T) {
+	t.Setenv("SECRET", "sesame")
+	authority, err := gateway.OwnCertificate(t.TempDir(), []string{"i"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := Issuer{
+		URL: "https://i", Name: "n", Algorithm: "ES256", Audience: "a", Types: []string{"JWT"}, ClientID: "c", ClientSecret: "env:SECRET",
+		Scopes: []string{"groups"}, RolesClaim: "r", GroupsClaim: "g", Roles: map[string][]string{"w": {"auditor"}},
+		SecondFactor: []string{"mfa"}, SignInEvery: time.Hour, KeysURL: "https://i/keys", CA: authority.File(),
+	}
+	out, err := new(Config).issuer(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := reflect.ValueOf(in), reflect.ValueOf(out)
+	for _, f := range reflect.VisibleFields(from.Type()) {
+		switch want := from.FieldByIndex(f.Index); {
+		case want.IsZero():
+			t.Errorf("%s is not tried", f.Name)
+		case f.Name == "ClientSecret" && out.ClientSecret == "sesame":
+		case f.Name == "CA" && out.TLS != nil && out.TLS.RootCAs != nil:
+		case !reflect.DeepEqual(want.Interface(), to.FieldByName(f.Name).Interface()):
+			t.Errorf("%s: %v, not %v", f.Name, to.FieldByName(f.Name), want)
 		}
 	}
 }

@@ -52,6 +52,9 @@ type Account struct {
 	// SecondFactor says whether the person has one: a passkey or one-time codes.
 	SecondFactor bool      `json:"second_factor"`
 	Created      time.Time `json:"created"`
+	// Vouched is when the issuer of a stranger sent it here last, to the hour;
+	// zero for people and services of ours.
+	Vouched time.Time `json:"vouched,omitzero"`
 }
 
 // administers reports whether the account may do what asks for a second factor
@@ -218,10 +221,22 @@ func (s *Service) live(id string) (*Account, error) {
 	if a == nil {
 		return nil, refuse(Invalid, "there is no account %s", excerpt(id))
 	}
-	if a.Disabled {
-		return nil, refuse(Invalid, "%s is disabled", a.ID)
+	if err := s.usable(a); err != nil {
+		return nil, err
 	}
 	return a, nil
+}
+
+// usable refuses an account that is disabled, and a stranger of an issuer that is
+// not configured any more.
+func (s *Service) usable(a *Account) error {
+	if a.Disabled {
+		return refuse(Invalid, "%s is disabled", a.ID)
+	}
+	if strings.HasPrefix(a.ID, oidcPrefix) && s.issuerOf(a.ID) == nil {
+		return refuse(Invalid, "%s is of an issuer that is not configured", a.ID)
+	}
+	return nil
 }
 
 // enrolled is the account of an enrolment secret, within a transaction that may

@@ -47,6 +47,9 @@ type Issuer struct {
 	// Leeway is by how much its clock may differ: 30 seconds if zero, at most two
 	// minutes.
 	Leeway time.Duration
+	// SignInEvery is for how long after they signed in last the API tokens of its
+	// people work, and with the roles that they had then: 30 days if zero.
+	SignInEvery time.Duration
 	// KeysURL is where its keys are, for issuers without discovery.
 	KeysURL string
 	// KeysMaxAge is for how long its keys are believed while it cannot be
@@ -56,10 +59,29 @@ type Issuer struct {
 	TLS *tls.Config
 }
 
+// signInEvery is how often people sign in unless it is configured.
+const signInEvery = 30 * 24 * time.Hour
+
 // issuer is an Issuer at work.
 type issuer struct {
 	Issuer
 	*source
+}
+
+// issuerOf is whose word a stranger is known by; nil for other accounts, and where
+// that issuer is not configured.
+func (s *Service) issuerOf(id string) *issuer {
+	url, stranger := strings.CutPrefix(id, oidcPrefix)
+	if !stranger {
+		return nil
+	}
+	url, _, _ = strings.Cut(url, "#") // which no issuer has in its name
+	for _, i := range s.issuers {
+		if i.URL == url {
+			return i
+		}
+	}
+	return nil
 }
 
 func newIssuers(cfg Config) ([]*issuer, error) {
@@ -90,6 +112,9 @@ func newIssuer(i Issuer, cfg Config) (*issuer, error) {
 	if i.Scopes == nil {
 		i.Scopes = []string{"profile"}
 	}
+	if i.SignInEvery == 0 {
+		i.SignInEvery = signInEvery
+	}
 	if i.Leeway == 0 {
 		i.Leeway = 30 * time.Second
 	}
@@ -109,6 +134,8 @@ func newIssuer(i Issuer, cfg Config) (*issuer, error) {
 		return nil, errors.New("its access tokens are for the client id, as its ID tokens are: have it issue them for an audience of their own")
 	case i.Leeway < 0 || i.Leeway > 2*time.Minute:
 		return nil, fmt.Errorf("a leeway of %v is not within two minutes", i.Leeway)
+	case i.SignInEvery < 0:
+		return nil, fmt.Errorf("its people cannot sign in every %v", i.SignInEvery)
 	case len(i.URL) > 250 || strings.Contains(i.URL, "#"):
 		return nil, errors.New("its name is too long, or has a #")
 	case i.ClientID != "" && (cfg.Origin == "" || i.KeysURL != ""):

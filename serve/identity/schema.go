@@ -73,4 +73,8 @@ CREATE TABLE identity_addresses (
 CREATE TABLE identity_spent (
 	digest BYTEA PRIMARY KEY,            -- of a flow that led somewhere
 	expires BIGINT NOT NULL);
+`, `
+ALTER TABLE identity_accounts ADD COLUMN vouched BIGINT NOT NULL DEFAULT 0; -- when the issuer of a stranger sent it last
+UPDATE identity_accounts SET vouched = (SELECT COALESCE(MAX(s.created), identity_accounts.created)
+	FROM identity_sessions s WHERE s.account = identity_accounts.id) WHERE login IS NULL;
 `}}

@@ -228,8 +228,12 @@ func (a algorithm) halfHash(token string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
-// meet writes down who came: strangers get an account, so that they can be
-// disabled, and those who came before the roles that they have now.
+// vouchedEvery is how exactly it is known when a stranger signed in last: what
+// changes an account makes all nodes read it again.
+const vouchedEvery = time.Hour
+
+// meet writes down who came, and when: strangers get an account, so that they can
+// be disabled, and those who came before the roles that they have now.
 func (s *Service) meet(ctx context.Context, p redoubt.Principal, f *flow, c Client) error {
 	if err := s.welcome(p.ID); err != nil {
 		return s.refused(ctx, err, p.ID, "oidc", c)
@@ -237,11 +241,12 @@ func (s *Service) meet(ctx context.Context, p redoubt.Principal, f *flow, c Clie
 	s.state.mu.RLock()
 	old := s.state.accounts[p.ID]
 	s.state.mu.RUnlock()
+	now := s.now()
 	same := old != nil && old.Name == p.Name && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Groups, p.Groups)
-	if same {
+	if same && now.Sub(old.Vouched) < vouchedEvery {
 		return unavailable(s.db.Update(ctx, f.spend))
 	}
-	a := Account{ID: p.ID, Name: p.Name, Roles: p.Roles, Groups: p.Groups, Created: s.now()}
+	a := Account{ID: p.ID, Name: p.Name, Roles: p.Roles, Groups: p.Groups, Created: now, Vouched: now}
 	e := entry(p, "account.meet", p.ID)
 	e.From, e.After = from(c), a.String()
 	if old != nil {
@@ -251,10 +256,10 @@ func (s *Service) meet(ctx context.Context, p redoubt.Principal, f *flow, c Clie
 		if err := f.spend(tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO identity_accounts (id, login, name, roles, teams, disabled, password, second, created, generation)
-			VALUES ($1, NULL, $2, $3, $4, FALSE, '', FALSE, $5, $6)
-			ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, roles = EXCLUDED.roles, teams = EXCLUDED.teams, generation = EXCLUDED.generation`,
-			a.ID, a.Name, list(a.Roles), list(a.Groups), ms(a.Created), n)
+		_, err := tx.Exec(`INSERT INTO identity_accounts (id, login, name, roles, teams, disabled, password, second, created, vouched, generation)
+			VALUES ($1, NULL, $2, $3, $4, FALSE, '', FALSE, $5, $5, $6)
+			ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, roles = EXCLUDED.roles, teams = EXCLUDED.teams, vouched = EXCLUDED.vouched, generation = EXCLUDED.generation`,
+			a.ID, a.Name, list(a.Roles), list(a.Groups), ms(now), n)
 		return err
 	})
 }

@@ -1,11 +1,16 @@
 package identity
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redoubt-ml/redoubt/store"
+	"github.com/redoubt-ml/redoubt/store/storetest"
 )
 
 func ssoSetUp(t *testing.T, edit func(*Issuer)) (*bench, *mockIssuer, *mockIssuer) {
@@ -71,6 +76,90 @@ func TestSignOn(t *testing.T) {
 	if err := b.SetAccount(t.Context(), admin, a.ID, []string{"model_admin"}, nil, false); err == nil {
 		t.Error("gave a stranger roles of ours")
 	}
+}
+
+// Nobody tells us who has left a company: what its people made works while they
+// sign in, and only while we trust the issuer.
+func TestTokensOfPeopleWhoLeave(t *testing.T) {
+	const day = 24 * time.Hour
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		m := newMockIssuer(t, newKey(t, "k1", "RS256"))
+		m.claims = map[string]any{"sub": "s1"}
+		trust := func(c *Config) {
+			c.Issuers = []Issuer{{URL: m.URL, ClientID: "redoubt", ClientSecret: "sesame"}}
+		}
+		b := setUp(t, db, trust)
+		m.now = b.Now
+		signIn := func(b *bench) string {
+			flow, back := b.visitTo(t, m, false)
+			cookie, _, err := b.FinishSignOn(t.Context(), flow, back, home)
+			ok(t, err)
+			return cookie
+		}
+		signIn(b)
+		id := "oidc:" + m.URL + "#s1"
+		_, secret, err := b.CreateToken(t.Context(), admin, Token{Account: id, Name: "laptop", Expires: b.Now().Add(300 * day)})
+		ok(t, err)
+		by := func(b *bench) error {
+			return errOf(b.Authenticate(t.Context(), Credentials{Authorization: "Bearer " + secret}))
+		}
+		b.advance(30*day - time.Second)
+		ok(t, by(b))
+		b.advance(time.Second)
+		wants(t, by(b), Expired, "30 days after the last sign-in")
+		signIn(b)
+		ok(t, by(b))
+		if a := must(b.Account(id))(t); !a.Vouched.Equal(b.Now().Truncate(time.Millisecond)) {
+			t.Errorf("signed in at %v, not at %v", a.Vouched, b.Now())
+		}
+		b.advance(59 * time.Minute)
+		before := b.state.generation
+		cookie := signIn(b)
+		if after := b.state.generation; after != before+1 { // of the session
+			t.Errorf("a sign-in within the hour made %d changes", after-before)
+		}
+
+		hourly := setUp(t, db, func(c *Config) { trust(c); c.Issuers[0].SignInEvery = time.Hour })
+		hourly.clock.hand = b.Now()
+		ok(t, by(hourly))
+		hourly.advance(time.Minute)
+		wants(t, by(hourly), Expired, "an hour after the last sign-in")
+
+		without := setUp(t, db, func(c *Config) {
+			c.Issuers = []Issuer{{URL: m.URL + "/other", ClientID: "redoubt", ClientSecret: "sesame"}}
+		})
+		without.clock.hand = b.Now()
+		wants(t, by(without), Invalid, "a token of an issuer that is not configured")
+		wants(t, without.signedIn(cookie), Invalid, "a session of an issuer that is not configured")
+		ok(t, b.signedIn(cookie))
+	})
+}
+
+// Tokens of people who sign in work on after the upgrade that began to ask.
+func TestVouchedOfOlderDatabases(t *testing.T) {
+	storetest.Run(t, func(t *testing.T, db *store.DB) {
+		ok(t, db.Migrate(t.Context(), store.Migrations{Room: room, Steps: migrations.Steps[:1]}))
+		ok(t, db.Update(t.Context(), func(tx *store.Tx) error {
+			for id, login := range map[string]any{"oidc:https://i#came": nil, "oidc:https://i#stayed": nil, "user:ours": "ours"} {
+				if _, err := tx.Exec(`INSERT INTO identity_accounts VALUES ($1, $2, 'n', '[]', '[]', FALSE, '', FALSE, 1000, 1)`, id, login); err != nil {
+					return err
+				}
+			}
+			for _, created := range []int64{2000, 3000} {
+				digest := sha256.Sum256([]byte{byte(created)})
+				if _, err := tx.Exec(`INSERT INTO identity_sessions VALUES ($1, $2, 'oidc:https://i#came', 'oidc', '', '', $3, 0, $3, FALSE, 1)`, fmt.Sprint("session:", created), digest[:], created); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		b := setUp(t, db, nil)
+		for id, want := range map[string]int64{"oidc:https://i#came": 3000, "oidc:https://i#stayed": 1000, "user:ours": 0} {
+			if a := must(b.Account(id))(t); ms(a.Vouched) != want {
+				t.Errorf("%s was vouched for at %v, not at %d", id, a.Vouched, want)
+			}
+		}
+	})
 }
 
 func TestSignOnStepUp(t *testing.T) {

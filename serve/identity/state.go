@@ -161,17 +161,17 @@ func (d *delta) readAccounts(tx *store.Tx, since int64) error {
 		a := new(Account)
 		var login sql.NullString
 		var roles, groups string
-		var created int64
-		if err := rows.Scan(&a.ID, &login, &a.Name, &roles, &groups, &a.Disabled, &a.SecondFactor, &created); err != nil {
+		var created, vouched int64
+		if err := rows.Scan(&a.ID, &login, &a.Name, &roles, &groups, &a.Disabled, &a.SecondFactor, &created, &vouched); err != nil {
 			return err
 		}
 		if err := decode(roles, &a.Roles, groups, &a.Groups); err != nil {
 			return err
 		}
-		a.Created = at(created)
+		a.Created, a.Vouched = at(created), at(vouched)
 		d.accounts, d.logins = append(d.accounts, a), append(d.logins, login.String)
 		return nil
-	}, `SELECT id, login, name, roles, teams, disabled, second, created FROM identity_accounts WHERE generation > $1`, since)
+	}, `SELECT id, login, name, roles, teams, disabled, second, created, vouched FROM identity_accounts WHERE generation > $1`, since)
 }
 
 func (d *delta) readTokens(tx *store.Tx, since int64) error {

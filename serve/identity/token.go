@@ -187,11 +187,15 @@ func (s *Service) byToken(secret string) (redoubt.Principal, error) {
 		return redoubt.Principal{}, refuse(Invalid, "no such token")
 	}
 	now := s.now()
-	if a.Disabled {
-		return redoubt.Principal{}, refuse(Invalid, "%s of %s, which is disabled", t.ID, a.ID)
+	if err := s.usable(a); err != nil {
+		return redoubt.Principal{}, err
 	}
 	if !now.Before(t.Expires) {
 		return redoubt.Principal{}, refuse(Expired, "%s of %s", t.ID, a.ID)
+	}
+	// The one who left the company signs in nowhere any more, and nobody tells us.
+	if i := s.issuerOf(a.ID); i != nil && now.Sub(a.Vouched) >= i.SignInEvery {
+		return redoubt.Principal{}, refuse(Expired, "%s of %s, who signed in last on %s", t.ID, a.ID, a.Vouched.UTC().Format(time.DateOnly))
 	}
 	if ms := now.UnixMilli(); ms-t.used.Load() >= tendEvery.Milliseconds() {
 		t.used.Store(ms)
