@@ -25,6 +25,9 @@ require github.com/redis/go-redis/v9 v9.23.0
 // official schemas.
 require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 
+// Service managers are told when the server is ready (cmd/redoubt).
+require github.com/coreos/go-systemd/v22 v22.7.0
+
 // A share of the memory for each large body (serve/gateway).
 require golang.org/x/sync v0.24.0
 

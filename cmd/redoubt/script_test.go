@@ -14,8 +14,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,8 +40,8 @@ func TestMain(m *testing.M) {
 }
 
 // Every verb has a script in testdata/script that runs the real binary. The
-// files below are there for all of them; $DATA is the shared test data, $SIGNED
-// models that others signed.
+// files below are there for all of them; $DATA is the shared test data, $DOCS
+// the documentation, $SIGNED models that others signed.
 func TestScripts(t *testing.T) {
 	rt := orttest.Runtime(t)
 	shared := need.Data(t, ".")
@@ -49,11 +51,11 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep, "hangup": hangup, "await": await,
+			"code": code, "interrupt": interrupt, "ready": ready, "keep": keep, "hangup": hangup, "await": await, "manage": manage, "heard": heard,
 		},
-		// [curl]: whether it is here; where it must be, its absence is an error.
+		// [curl]: whether a program is here; where it must be, its absence is an error.
 		Condition: func(name string) (bool, error) {
-			if name != "curl" {
+			if name != "curl" && name != "systemd-analyze" {
 				return false, fmt.Errorf("unknown condition %q", name)
 			}
 			_, err := exec.LookPath(name)
@@ -65,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
+			e.Setenv("DOCS", filepath.Join(need.Root(t), "docs"))
 			e.Setenv("SIGNED", filepath.Join(need.Root(t), "supply", "sign", "testdata"))
 			for _, name := range []string{"REST", "GRPC", "ADMIN", "REST2", "ADMIN2"} {
 				address, err := freeAddress()
@@ -338,6 +341,34 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s does not print %q", args[1], args[0])
+}
+
+// manage has what runs from now on tell a service manager how it is: manage.
+func manage(ts *testscript.TestScript, neg bool, args []string) {
+	path := ts.MkAbs("notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	ts.Check(err)
+	ts.Defer(func() { c.Close() })
+	managers.Store(path, c)
+	ts.Setenv("NOTIFY_SOCKET", path)
+}
+
+// managers are the sockets by their paths.
+var managers sync.Map
+
+// heard waits for the next that the manager is told, which has all these lines:
+// heard LINE...
+func heard(ts *testscript.TestScript, neg bool, args []string) {
+	c, _ := managers.Load(ts.Getenv("NOTIFY_SOCKET"))
+	ts.Check(c.(*net.UnixConn).SetReadDeadline(time.Now().Add(20 * time.Second)))
+	var b [4096]byte
+	n, err := c.(*net.UnixConn).Read(b[:])
+	ts.Check(err)
+	for _, line := range args {
+		if ok, err := regexp.Match("(?m)^"+line+"$", b[:n]); err != nil || !ok {
+			ts.Fatalf("the service manager is told %q, not %s", b[:n], line)
+		}
+	}
 }
 
 // interrupt runs a command, sends it Ctrl-C after a time, and checks that it

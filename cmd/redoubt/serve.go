@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"github.com/redoubt-ml/redoubt/ml/ort"
@@ -130,21 +132,32 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
+	if err := a.welcome(ctx, cfg, s); err != nil {
+		logger.Error("the first administrator cannot be enrolled", "error", err.Error())
+	}
+	tell(logger, daemon.SdNotifyReady, "serving")
+	var watching sync.WaitGroup
+	defer watching.Wait()
 	done := make(chan struct{})
 	defer close(done)
-	go func() {
+	watching.Go(func() {
 		for {
 			select {
 			case <-reload:
-				_ = s.Reload(ctx, read) // which logs and records why not
+				tell(logger, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec(), "reloading the configuration")
+				status := "serving"
+				if err := s.Reload(ctx, read); err != nil { // which is logged and recorded
+					status = "serving as before: the configuration was refused, see the log"
+				}
+				tell(logger, daemon.SdNotifyReady, status)
+			case <-ctx.Done():
+				tell(logger, daemon.SdNotifyStopping, "draining")
+				return
 			case <-done:
 				return
 			}
 		}
-	}()
-	if err := a.welcome(ctx, cfg, s); err != nil {
-		logger.Error("the first administrator cannot be enrolled", "error", err.Error())
-	}
+	})
 	return s.Run(ctx)
 }
 
