@@ -10,29 +10,37 @@ import (
 // administrator is the name of the first one.
 const administrator = "admin"
 
-// FirstAdministrator is the address at which the first administrator sets up
-// sign-in, once and within three days; "" when somebody already can administer.
-// Every call before that makes the address of the one before worthless.
+// FirstAdministrator is the name of the account with which somebody can begin to
+// administer, which is made where it is not there; "" when somebody can already.
 func (s *Server) FirstAdministrator(ctx context.Context) (string, error) {
-	by := redoubt.Principal{ID: operator(), Method: "socket"}
-	there := ""
+	there := false
 	for _, a := range s.who.Accounts() {
 		if !a.Disabled && a.SecondFactor && slices.Contains(a.Roles, "security_admin") {
 			return "", nil
 		}
-		if a.Name == administrator {
-			there = a.ID
-		}
+		there = there || a.Name == administrator
 	}
-	var secret string
-	var err error
-	if there != "" {
-		secret, err = s.who.Reenrol(ctx, by, there)
-	} else {
-		_, secret, err = s.who.CreatePerson(ctx, by, administrator, []string{"model_admin", "security_admin"}, nil)
+	if there {
+		return administrator, nil
 	}
+	_, _, err := s.who.CreatePerson(ctx, starter(), administrator, []string{"model_admin", "security_admin"}, nil)
+	return administrator, err
+}
+
+// Enrolment is an address at which somebody of that name sets up sign-in, once and
+// within three days. It makes the address of the one before worthless, and is a
+// secret: show it to whoever started the server, and write it into no log.
+func (s *Server) Enrolment(ctx context.Context, name string) (string, error) {
+	a, err := s.who.Account(name)
+	if err != nil {
+		return "", err
+	}
+	secret, err := s.who.Reenrol(ctx, starter(), a.ID)
 	if err != nil {
 		return "", err
 	}
 	return s.cfg.Identity.Origin + "/auth/enrol#" + secret, nil
 }
+
+// starter is whoever started the server.
+func starter() redoubt.Principal { return redoubt.Principal{ID: operator(), Method: "socket"} }

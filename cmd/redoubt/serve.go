@@ -15,6 +15,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/serve"
@@ -174,8 +175,8 @@ func spareProcessors() {
 
 // welcome tells whoever started the server how to use it.
 func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) error {
-	link, err := s.FirstAdministrator(ctx)
-	if err != nil || a.quiet && link == "" {
+	first, err := s.FirstAdministrator(ctx)
+	if err != nil || a.quiet && first == "" {
 		return err
 	}
 	w := os.Stderr
@@ -198,7 +199,15 @@ func (a *app) welcome(ctx context.Context, cfg *serve.Config, s *serve.Server) e
 	} else {
 		fmt.Fprintf(w, "  certificate  issued by ACME for %s\n", strings.Join(cfg.TLS.ACME.Hosts, ", "))
 	}
-	if link != "" {
+	switch {
+	case first == "":
+	case !term.IsTerminal(int(w.Fd())): // the link would stand in a log
+		fmt.Fprintf(w, "\nNobody can administer yet. For an address at which sign-in is set up, as this user or root:\n  redoubt user enrol %s --data %s\n", first, cfg.Data)
+	default:
+		link, err := s.Enrolment(ctx, first)
+		if err != nil {
+			return err
+		}
 		fmt.Fprintf(w, "\nNobody can administer yet. Set up sign-in at this address, which works once:\n  %s\n", link)
 	}
 	return nil

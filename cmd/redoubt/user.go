@@ -153,8 +153,8 @@ func userEnrol(c *client) *cobra.Command {
 		Use: "enrol NAME", Short: "Take a person's password and factors away and give a new link", Args: cobra.ExactArgs(1),
 		Long: `Take a person's password and factors away and give a new link.
 
-For somebody who lost them. Make sure who asks: this is how accounts are taken
-over.`,
+For somebody who lost them, and for "admin", the first administrator of a server
+without a terminal. Make sure who asks: this is how accounts are taken over.`,
 		Example: `  redoubt user enrol alice`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var made enrolled
