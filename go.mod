@@ -18,7 +18,7 @@ require github.com/cedar-policy/cedar-go v1.9.0
 // Tests only: random cases that shrink (serve/policy, serve/limit, privacy/anon).
 require pgregory.net/rapid v1.3.0
 
-// Limits that several nodes share (serve/limit).
+// Limits that several nodes share (serve/limit, cmd/redoubt).
 require github.com/redis/go-redis/v9 v9.23.0
 
 // Tests only (report, supply): SARIF, CycloneDX and bundles are held against the
@@ -194,6 +194,7 @@ require (
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
 	github.com/klauspost/cpuid/v2 v2.4.0 // indirect
 	github.com/klauspost/crc32 v1.3.0 // indirect
+	github.com/kylelemons/godebug v1.1.0 // indirect
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/minio/crc64nvme v1.1.1 // indirect
 	github.com/minio/md5-simd v1.1.2 // indirect

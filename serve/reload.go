@@ -53,9 +53,11 @@ func (s *Server) Reload(ctx context.Context, read func() (*Config, error)) error
 		err = s.apply(ctx, p, e)
 	}
 	if err == nil {
+		s.reloaded.Store(&reloading{ok: true, held: e.Time})
 		s.opt.Logger.Info("configuration reloaded", "added", e.Details["added"], "changed", e.Details["changed"], "removed", e.Details["removed"])
 		return nil
 	}
+	s.reloaded.Store(&reloading{ok: false, held: s.reloaded.Load().held})
 	e.Outcome, e.Reason = redoubt.Failed, clip(err.Error())
 	s.opt.Logger.Error("the configuration was not reloaded: the one before holds", "error", err.Error())
 	if failed := s.log.Record(ctx, e); failed != nil {

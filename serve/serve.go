@@ -88,6 +88,7 @@ type Server struct {
 	settled    <-chan struct{} // closed when what was offered before is closed
 	retiring   sync.WaitGroup
 	ending     chan struct{}
+	reloaded   atomic.Pointer[reloading]
 
 	issuer *autocert.Manager // nil without ACME
 
@@ -99,6 +100,8 @@ type Server struct {
 	keeper   *admin.Keeper
 	registry *registry.Registry  // nil where there is none
 	traces   *sdk.TracerProvider // nil where calls are not traced
+	limits   limit.Taker
+	metrics  *prometheus.Registry
 	gateway  *gateway.Gateway
 	close    []func() error // in the order of opening
 
@@ -115,8 +118,12 @@ func Start(ctx context.Context, cfg *Config, opt Options) (_ *Server, err error)
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, opt: opt, ending: make(chan struct{}), renewed: make(chan struct{}, 1), listeners: map[string]net.Listener{}, failed: make(chan error, 4)}
+	s := &Server{
+		cfg: cfg, opt: opt, ending: make(chan struct{}), renewed: make(chan struct{}, 1), listeners: map[string]net.Listener{}, failed: make(chan error, 4),
+		metrics: prometheus.NewRegistry(),
+	}
 	s.current.Store(cfg)
+	s.reloaded.Store(&reloading{ok: true, held: time.Now()})
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.closeAll())
@@ -169,7 +176,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.Store, cfg.Recorder = s.db, s.log
+	cfg.Store, cfg.Recorder = s.db, newCounted(s.log, s.metrics)
 	if s.who, err = identity.Open(ctx, cfg); err != nil {
 		return err
 	}
@@ -178,23 +185,22 @@ func (s *Server) openIdentity(ctx context.Context) error {
 }
 
 func (s *Server) openGateway(ctx context.Context) error {
-	taker, err := s.limiter(ctx)
-	if err != nil {
+	var err error
+	if s.limits, err = s.limiter(ctx); err != nil {
 		return err
 	}
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	tracer, err := s.tracer(ctx)
 	if err != nil {
 		return err
 	}
 	if s.gateway, err = gateway.New(gateway.Config{
-		Identity: s.who, Policy: s.rules, Limits: taker, Record: s.log,
-		Version: s.opt.Version, Metrics: gateway.NewMetrics(registry), Tracer: tracer, Logger: s.opt.Logger,
+		Identity: s.who, Policy: s.rules, Limits: s.limits, Record: s.log,
+		Version: s.opt.Version, Metrics: gateway.NewMetrics(s.metrics), Tracer: tracer, Logger: s.opt.Logger,
 	}); err != nil {
 		return err
 	}
-	s.admin = s.server(s.adminHandler(registry))
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), meter{s})
+	s.admin = s.server(s.adminHandler())
 	if err := s.openIssuer(); err != nil {
 		return err
 	}
@@ -374,7 +380,7 @@ func (s *Server) routes(api *control.API) http.Handler {
 }
 
 // adminHandler serves those who watch over the process.
-func (s *Server) adminHandler(registry *prometheus.Registry) http.Handler {
+func (s *Server) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "live") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -387,7 +393,7 @@ func (s *Server) adminHandler(registry *prometheus.Registry) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux.ServeHTTP(w, r.WithContext(gateway.Secure(w, r)))
 	})

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -114,6 +115,7 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 	calmCollector()
 	defer runtime.KeepAlive(ballast())
 	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	redis.SetLogger(libraryLog{logger})
 	var rt *ort.Runtime
 	processors := runtime.GOMAXPROCS(0)
 	if cfg.Local() {
@@ -160,6 +162,14 @@ func (a *app) serve(ctx context.Context, read func() (*serve.Config, error)) err
 		}
 	})
 	return s.Run(ctx)
+}
+
+// libraryLog is where the client of Redis writes what it meets, beside what the limits
+// say of it: a line for each try to reach a server that is lost.
+type libraryLog struct{ *slog.Logger }
+
+func (l libraryLog) Printf(ctx context.Context, format string, args ...any) {
+	l.DebugContext(ctx, fmt.Sprintf(format, args...))
 }
 
 // spareProcessors has Go run half as many goroutines more at once than there are

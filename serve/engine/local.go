@@ -152,6 +152,9 @@ func (l *Local) Statistics() *oip.Statistics {
 	return s
 }
 
+// Waiting is how many requests wait for a run.
+func (l *Local) Waiting() int { return l.queue.length() }
+
 // Infer answers a request: all outputs, or those asked for. When ctx ends it
 // returns at once, or at the end of a run that it makes for others too where runs are
 // brief, and the request leaves the queue, or its run is stopped if nobody else waits

@@ -31,7 +31,7 @@ func (g *Gateway) Admit(ctx context.Context, action string, path Path, c identit
 	if err == nil {
 		return p, nil
 	}
-	g.cfg.Metrics.observe(&Call{Path: path, offer: g.offer.Load()}, err, time.Since(began))
+	g.cfg.Metrics.observe(&Call{Path: path, offer: g.offer.Load(), at: authenticate.Name}, err, time.Since(began))
 	e := redoubt.Event{Time: began, Action: action, From: c.From.String(), Request: RequestID(ctx), Details: map[string]string{"path": string(path)}}
 	e.Outcome, e.Reason = outcome(err)
 	if failed := g.writeStranger(ctx, c.From, e); failed != nil {

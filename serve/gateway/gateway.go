@@ -199,6 +199,8 @@ type Call struct {
 	offer *Offer
 	// read decodes the body, within limits, when its turn has come.
 	read func(s *Served, lim oip.Limits) (*oip.Request, error)
+	// at is the guard that the call has come to, "model" behind them all.
+	at string
 	// turn ends the turn of a large body; nil where there is none.
 	turn func()
 }
@@ -253,12 +255,21 @@ var Guards = []*Guard{
 
 // wrap puts those guards around next that are wanted.
 func (g *Gateway) wrap(next Infer, wanted func(*Guard) bool) Infer {
+	next = reached("model", next)
 	for i := len(Guards) - 1; i >= 0; i-- {
 		if wanted(Guards[i]) {
-			next = Guards[i].wrap(g, next)
+			next = reached(Guards[i].Name, Guards[i].wrap(g, next))
 		}
 	}
 	return next
+}
+
+// reached notes how far a call has come.
+func reached(guard string, next Infer) Infer {
+	return func(ctx context.Context, c *Call) (*oip.Response, error) {
+		c.at = guard
+		return next(ctx, c)
+	}
 }
 
 // ask asks the model.

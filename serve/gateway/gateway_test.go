@@ -26,6 +26,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
@@ -570,12 +573,20 @@ func TestOtherOriginsAreRefused(t *testing.T) {
 
 // What cannot be recorded does not happen, and is not answered.
 func TestNoRecordNoAnswer(t *testing.T) {
-	h := build(t, gateway.Config{}, loans())
+	registry := prometheus.NewRegistry()
+	h := build(t, gateway.Config{Metrics: gateway.NewMetrics(registry)}, loans())
 	h.diary.broken = true
 	for _, w := range ways {
 		if code, ok := w.ask(t, h, "user", "loans"); ok || code != oip.Unavailable {
 			t.Errorf("%s: %v, answered %v", w.name, code, ok)
 		}
+	}
+	want := fmt.Sprintf(`# HELP redoubt_gateway_errors_total Calls that ended with an error, by the guard that ended them; model where they had passed all.
+# TYPE redoubt_gateway_errors_total counter
+redoubt_gateway_errors_total{code="unavailable",guard="record",model="loans"} %d
+`, len(ways))
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "redoubt_gateway_errors_total"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -26,7 +26,7 @@ var record = &Guard{
 			ctx, span := g.begin(ctx, c)
 			a, err := g.inRoom(ctx, c, next)
 			if failed := g.write(ctx, c, err); failed != nil {
-				a, err = nil, failed
+				a, err, c.at = nil, failed, "record"
 			}
 			c.end(span, err)
 			g.cfg.Metrics.observe(c, err, time.Since(began))

@@ -67,6 +67,9 @@ func (c *Certificate) read() error {
 // File is where the certificate lies.
 func (c *Certificate) File() string { return c.certFile }
 
+// Expires is until when it is valid.
+func (c *Certificate) Expires() time.Time { return c.pair.Leaf.NotAfter }
+
 // Fingerprint is the SHA-256 of the certificate in hexadecimal, to compare by
 // eye.
 func (c *Certificate) Fingerprint() string {

@@ -88,6 +88,10 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 // Close closes the connections to the server.
 func (r *Redis) Close() error { return r.client.Close() }
 
+// Lost reports whether the server did not answer when it was asked last, and the
+// counts are this process's own.
+func (r *Redis) Lost() bool { return r.lost.Load() > 0 }
+
 // Take implements [Taker].
 func (r *Redis) Take(ctx context.Context, buckets []Bucket) Answer {
 	if lost := r.lost.Load(); lost > 0 {
