@@ -140,7 +140,8 @@ func TestMetricsOfWhatIsLost(t *testing.T) {
 	}
 }
 
-// Every metric is in the documentation, and nothing there is missing.
+// Every metric is in the documentation, nothing there is missing, and alarms are made
+// of what there is.
 func TestMetricsAreDocumented(t *testing.T) {
 	s, _ := started(t, nil)
 	doc, err := os.ReadFile(need.Root(t) + "/docs/serving.md")
@@ -165,6 +166,15 @@ func TestMetricsAreDocumented(t *testing.T) {
 	slices.Sort(told)
 	if told = slices.Compact(told); !slices.Equal(documented, told) {
 		t.Errorf("documented are\n%q\nand there are\n%q", documented, told)
+	}
+	alarms, err := os.ReadFile(need.Root(t) + "/docs/alarms.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names(string(alarms), `(redoubt_[a-z_]+)`) {
+		if !slices.Contains(documented, strings.TrimSuffix(name, "_count")) {
+			t.Errorf("an alarm is made of %s, which there is not", name)
+		}
 	}
 	for _, name := range names(scrape(t, s), `(?m)^# TYPE (redoubt_[a-z_]+) `) {
 		if !slices.Contains(documented, name) {
