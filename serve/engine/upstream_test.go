@@ -192,6 +192,7 @@ func TestUpstreamFaults(t *testing.T) {
 			w.Header().Set("Inference-Header-Content-Length", "1000000")
 			_, _ = io.WriteString(w, "{}")
 		}, oip.Internal, "not understood"},
+		{"an output of another type than declared", refuse(200, `{"model_name":"simple","outputs":[{"name":"OUTPUT1","datatype":"FP32","shape":[1],"data":[1]}]}`), oip.Internal, "not understood"},
 		{"an output is missing", refuse(200, fmt.Sprintf(answer, "1")), oip.Internal, "not understood"},
 		{"too long an answer", refuse(200, strings.Repeat(" ", 5000)), oip.Internal, "not understood"},
 		{"compressed bomb", func(w http.ResponseWriter) {
@@ -212,6 +213,24 @@ func TestUpstreamFaults(t *testing.T) {
 		if e == nil || e.Code != c.code || !strings.Contains(e.Message, c.says) || strings.Contains(e.Message, "secret") {
 			t.Errorf("%s: %v %v, want %v that says %q", c.name, oip.Classify(err).Code, err, c.code, c.says)
 		}
+	}
+}
+
+// What a server tells beside the outputs that it declares reaches nobody.
+func TestUpstreamAnswersMore(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost {
+			return false
+		}
+		_, _ = io.WriteString(w, `{"model_name":"simple","outputs":[{"name":"OUTPUT0","datatype":"INT32","shape":[1,1],"data":[3]},{"name":"logits","datatype":"FP32","shape":[1],"data":[0.5]}]}`)
+		return true
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	a, err := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple"}).Infer(t.Context(), pair(1, 2))
+	if err != nil || len(a.Outputs) != 1 || a.Outputs[0].Name != "OUTPUT0" {
+		t.Errorf("answer %+v, error %v: want OUTPUT0 alone", a, err)
 	}
 }
 
