@@ -29,12 +29,44 @@ var disclose = &Guard{
 			noise := newNoise(key, c)
 			for i := range a.Outputs {
 				if out := &a.Outputs[i]; c.Served.Model.Settings.scores(out) {
-					coarsen(out, c.Decision.Clearance, noise)
+					coarsen(out, c.Served.width(c.Request, out), c.Decision.Clearance, noise)
 				}
 			}
 			return a, nil
 		}
 	},
+}
+
+// width is how many scores of an output belong to one sample: the last dimension,
+// unless that counts the samples.
+func (s *Served) width(q *oip.Request, out *oip.Tensor) int {
+	switch n := len(out.Shape); {
+	case n == 0, n == 1 && s.perRow(q, out):
+		return 1
+	default:
+		return int(out.Shape[n-1])
+	}
+}
+
+// perRow reports whether the first dimension of an output counts samples, as that of
+// an input does. The only dimension of an output may as well be the classes of a single
+// sample: it is, unless the model declares it as it does the samples of an input.
+func (s *Served) perRow(q *oip.Request, out *oip.Tensor) bool {
+	if len(out.Shape) == 0 {
+		return false
+	}
+	declared := described(s.Metadata.Outputs, out.Name)
+	return slices.ContainsFunc(q.Inputs, func(in oip.Tensor) bool {
+		if len(in.Shape) == 0 || in.Shape[0] != out.Shape[0] {
+			return false
+		}
+		want := described(s.Metadata.Inputs, in.Name)
+		if len(out.Shape) > 1 || want == nil || declared == nil || len(declared.Shape) == 0 {
+			return true
+		}
+		open := want.Shape[0] < 0
+		return open == (declared.Shape[0] < 0) && (open || len(want.Shape) > 1)
+	})
 }
 
 // scores reports whether an output holds scores of classes.
@@ -74,12 +106,8 @@ func newNoise(key []byte, c *Call) *mathrand.Rand {
 // scores are no probabilities; a label alone is one where it wins and zero
 // elsewhere. So shapes and types are what they were. A
 // single score a row is rounded, or for a label becomes 0 or 1 at its middle.
-func coarsen(out *oip.Tensor, may policy.Clearance, noise *mathrand.Rand) {
+func coarsen(out *oip.Tensor, width int, may policy.Clearance, noise *mathrand.Rand) {
 	numbers := numbersOf(out)
-	width := 1
-	if len(out.Shape) > 1 {
-		width = int(out.Shape[len(out.Shape)-1])
-	}
 	if width == 0 {
 		return
 	}

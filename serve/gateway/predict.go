@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"mime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -35,7 +37,7 @@ func (t *transport) predict() error {
 	if err != nil {
 		return err
 	}
-	rows := c.Served.predictions(a)
+	rows := c.Served.predictions(c.Request, a)
 	body := map[string]any{"model": c.Model, "model_version": c.Served.Version, "request_id": c.ID}
 	if single && len(rows) == 1 {
 		maps.Copy(body, rows[0])
@@ -47,7 +49,7 @@ func (t *transport) predict() error {
 
 // readNamed makes tensors of named features or text.
 func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single bool, err error) {
-	if kind := t.r.Header.Get("Content-Type"); kind != "application/json" {
+	if kind := one(t.r.Header.Values("Content-Type")); !isJSON(kind) {
 		return nil, false, oip.Errorf(oip.UnsupportedMedia, "content type %s is not read: send application/json", strconv.Quote(clip(kind)))
 	}
 	b, err := oip.ReadBody(t.r.Body, t.r.Header.Values("Content-Encoding"), t.r.ContentLength, lim)
@@ -82,6 +84,14 @@ func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single
 		q, err = s.featureRequest(list)
 	}
 	return q, !many, err
+}
+
+// isJSON reports whether a content type is that of JSON, which is UTF-8: many clients
+// say so.
+func isJSON(media string) bool {
+	kind, parameters, err := mime.ParseMediaType(media)
+	charset, said := parameters["charset"]
+	return err == nil && kind == "application/json" && (!said || strings.EqualFold(charset, "utf-8"))
 }
 
 // textRequest is a request for a model with one input of texts.
@@ -170,17 +180,45 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 				return nil, oip.Errorf(oip.Unprocessable, "row %d: feature '%s' has another number of values than in the rows before", i, in.Name)
 			}
 		}
-		tensors[k] = tensor{in.Name, in.Datatype, shapeFor(in.Shape, len(rows), len(data)/len(rows)), data}
+		datatype := in.Datatype
+		if datatype.BinaryOnly() {
+			datatype = oip.FP32 // and narrowed afterwards
+		}
+		tensors[k] = tensor{in.Name, datatype, shapeFor(in.Shape, len(rows), len(data)/len(rows)), data}
 	}
 	text, err := json.Marshal(map[string]any{"inputs": tensors})
 	if err != nil {
 		return nil, fmt.Errorf("encode features: %w", err)
 	}
 	q, err := oip.DecodeRequest(text, nil)
-	if err == nil {
-		q.BinaryOutput = true
+	if err != nil {
+		return nil, err
 	}
-	return q, err
+	q.BinaryOutput = true
+	for k, in := range s.Metadata.Inputs {
+		if in.Datatype.BinaryOnly() {
+			if err := narrow(&q.Inputs[k], in.Datatype); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return q, nil
+}
+
+// narrow makes a tensor of FP32 one of a type of two bytes, which has no form in the
+// protocol's JSON.
+func narrow(t *oip.Tensor, to oip.Datatype) error {
+	wide := numbersOf(t)
+	out := oip.Tensor{Name: t.Name, Datatype: to, Shape: t.Shape, Raw: make([]byte, 2*wide.n)}
+	narrow := numbersOf(&out)
+	for i := range wide.n {
+		v := wide.at(i)
+		if narrow.set(i, v); math.IsInf(narrow.at(i), 0) {
+			return oip.Errorf(oip.BadInput, "tensor %q: %s holds no %v", clip(t.Name), to, v)
+		}
+	}
+	*t = out
+	return nil
 }
 
 // flatten appends the values of nested lists.
@@ -196,9 +234,13 @@ func flatten(data []any, v any) []any {
 }
 
 // shapeFor fits rows of so many elements into a declared shape: the first free
-// dimension is the number of rows, the next what is left of the elements.
+// dimension is the number of rows, the next what is left of the elements. Where there
+// is no other, a single row is a sequence.
 func shapeFor(declared []int64, rows, elements int) []int64 {
 	shape := slices.Clone(declared)
+	if len(shape) == 1 && shape[0] < 0 && rows == 1 {
+		rows = elements
+	}
 	left := int64(elements)
 	if len(shape) > 0 && shape[0] < 0 {
 		shape[0] = int64(rows)

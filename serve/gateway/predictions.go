@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
@@ -9,16 +10,8 @@ import (
 // predictions are an answer row by row: under "prediction" the class, by name
 // where the feature schema names them, or the number of a regression; under
 // "scores" those of the classes; under "outputs" everything by its name.
-func (s *Served) predictions(a *oip.Response) []map[string]any {
-	rows := 1
-	if len(a.Outputs) > 0 && len(a.Outputs[0].Shape) > 0 {
-		rows = int(a.Outputs[0].Shape[0])
-		for i := range a.Outputs {
-			if sh := a.Outputs[i].Shape; len(sh) == 0 || sh[0] != int64(rows) {
-				rows = 1 // the outputs are not one a row
-			}
-		}
-	}
+func (s *Served) predictions(q *oip.Request, a *oip.Response) []map[string]any {
+	rows := s.rows(q, a)
 	out := make([]map[string]any, rows)
 	for i := range out {
 		row := map[string]any{}
@@ -41,6 +34,21 @@ func (s *Served) predictions(a *oip.Response) []map[string]any {
 		out[i] = row
 	}
 	return out
+}
+
+// rows is how many samples an answer is about: as many as were asked about, where each
+// output has a part for each, and otherwise one.
+func (s *Served) rows(q *oip.Request, a *oip.Response) int {
+	if len(a.Outputs) == 0 || len(a.Outputs[0].Shape) == 0 {
+		return 1
+	}
+	n := a.Outputs[0].Shape[0]
+	for i := range a.Outputs {
+		if out := &a.Outputs[i]; !s.perRow(q, out) || out.Shape[0] != n {
+			return 1
+		}
+	}
+	return int(n)
 }
 
 // interpret enters what an output means: a class that the model itself names
@@ -105,6 +113,14 @@ func valuesOf(t *oip.Tensor) []any {
 	case oip.BOOL:
 		for _, b := range t.Raw {
 			out = append(out, b != 0)
+		}
+	case oip.INT64: // which float64 does not hold
+		for b := t.Raw; len(b) >= 8; b = b[8:] {
+			out = append(out, int64(binary.LittleEndian.Uint64(b)))
+		}
+	case oip.UINT64:
+		for b := t.Raw; len(b) >= 8; b = b[8:] {
+			out = append(out, binary.LittleEndian.Uint64(b))
 		}
 	default:
 		numbers := numbersOf(t)
