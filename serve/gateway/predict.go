@@ -132,7 +132,7 @@ func (s *Served) featureRequest(list []any) (*oip.Request, error) {
 	if len(s.Metadata.Inputs) != 1 {
 		return nil, oip.Errorf(oip.BadInput, "model '%s' has inputs beside its features: send tensors", s.Model.Name)
 	}
-	var values []float32
+	var values []float64
 	for i, row := range rows {
 		if values, err = s.Model.Settings.Rows.Append(values, row); err != nil {
 			return nil, oip.Errorf(oip.Unprocessable, "row %d: %v", i, err)
@@ -141,9 +141,9 @@ func (s *Served) featureRequest(list []any) (*oip.Request, error) {
 	t := oip.Tensor{Name: in.Name, Datatype: in.Datatype, Shape: []int64{int64(len(rows)), int64(s.Model.Settings.Rows.Width())}}
 	for _, v := range values {
 		if in.Datatype == oip.FP64 {
-			t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(float64(v)))
+			t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(v))
 		} else {
-			t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(v))
+			t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(float32(v)))
 		}
 	}
 	return &oip.Request{Inputs: []oip.Tensor{t}, BinaryOutput: true}, nil

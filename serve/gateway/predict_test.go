@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redoubt-ml/redoubt/ml/data"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -175,5 +176,27 @@ func TestPredictReads(t *testing.T) {
 		if code != c.code || !strings.Contains(body, c.says) {
 			t.Errorf("%s %s: %d %s, want %d that says %q", c.kind, c.body, code, body, c.code, c.says)
 		}
+	}
+}
+
+// Features reach a model of doubles as the numbers that the client wrote.
+func TestPredictInDoubles(t *testing.T) {
+	s, err := data.ParseSchema([]byte(`
+columns:
+  - {name: income, type: numeric, min: 0, max: 1000000000}
+  - {name: rate, type: numeric, min: 0, max: 1, step: 0.01}
+  - {name: risk, type: label, categories: [low, high]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := ofType(oip.FP64, -1, 2)
+	h := serving(t, &declared{takes: two, gives: two}, func(m *gateway.Model) { m.Settings.Rows, err = s.Rows() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, body, _ := h.ask(t, "user", "POST", predictPath, `{"features":{"income":123456789.12,"rate":0.07}}`)
+	if code != 200 || !strings.Contains(body, `"outputs":{"y":[123456789.12,0.07]}`) {
+		t.Errorf("%d %s", code, body)
 	}
 }
