@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -191,6 +192,7 @@ type house struct {
 	diary *diary
 	http  *httptest.Server
 	rpc   oippb.GRPCInferenceServiceClient
+	conn  *grpc.ClientConn // of rpc
 }
 
 var everybody = people{
@@ -245,7 +247,7 @@ func buildOn(t *testing.T, terms gateway.Terms, cfg gateway.Config, models ...*g
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	h.rpc = oippb.NewGRPCInferenceServiceClient(conn)
+	h.rpc, h.conn = oippb.NewGRPCInferenceServiceClient(conn), conn
 	return h
 }
 
@@ -435,6 +437,20 @@ func TestAnswers(t *testing.T) {
 	}
 	if _, body, _ := h.ask(t, "auditor", "GET", "/v2/models", ""); body != `{"models":[]}` {
 		t.Errorf("an auditor sees %s", body)
+	}
+}
+
+// Triton's client compresses its messages in two ways.
+func TestCompressedOverGRPC(t *testing.T) {
+	h := build(t, gateway.Config{}, loans())
+	q := &oippb.ModelInferRequest{ModelName: "loans",
+		Inputs:           []*oippb.ModelInferRequest_InferInputTensor{{Name: "x", Datatype: "FP32", Shape: []int64{1000, 2}}},
+		RawInputContents: [][]byte{make([]byte, 8000)}}
+	for _, coding := range []string{"gzip", "deflate"} {
+		a, err := h.rpc.ModelInfer(as(t, "user"), q, grpc.UseCompressor(coding))
+		if err != nil || len(a.RawOutputContents) != 2 || len(a.RawOutputContents[1]) != 12000 {
+			t.Errorf("%s: %v", coding, err)
+		}
 	}
 }
 
@@ -808,7 +824,18 @@ func TestOfferIsReplaced(t *testing.T) {
 
 func TestDrainingIsNotReady(t *testing.T) {
 	h := build(t, gateway.Config{}, loans())
+	health := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "inference.GRPCInferenceService"} {
+			a, err := grpc_health_v1.NewHealthClient(h.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+			if err != nil || a.Status != want {
+				t.Errorf("health of %q over gRPC: %v, %v; want %v", service, a, err, want)
+			}
+		}
+	}
+	health(grpc_health_v1.HealthCheckResponse_SERVING)
 	h.SetReady(false)
+	health(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	if code, _, _ := h.ask(t, "", "GET", "/v2/health/ready", ""); code != 503 {
 		t.Errorf("ready: %d", code)
 	}

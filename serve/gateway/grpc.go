@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -43,7 +42,7 @@ func (g *Gateway) Server(security credentials.TransportCredentials, most int) *g
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute}),
 	)
 	s.RegisterService(g.admitted(oippb.GRPCInferenceService_ServiceDesc), &rpc{g: g})
-	s.RegisterService(g.admitted(grpc_health_v1.Health_ServiceDesc), health.NewServer())
+	s.RegisterService(g.admitted(grpc_health_v1.Health_ServiceDesc), g.health)
 	return s
 }
 
