@@ -193,10 +193,11 @@ func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 	return out, nil
 }
 
-// check holds the settings against the model: they speak of its inputs.
+// check holds the settings against the model: they speak of its inputs, if its server
+// says what it takes.
 func (s *Settings) check(m *oip.Metadata) error {
 	for _, name := range slices.Sorted(maps.Keys(s.Inputs)) {
-		if described(m.Inputs, name) == nil {
+		if len(m.Inputs) > 0 && described(m.Inputs, name) == nil {
 			return fmt.Errorf("the settings speak of an input %q, which the model does not have", name)
 		}
 	}

@@ -71,6 +71,9 @@ func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single
 		}
 		given = value
 	}
+	if len(s.Metadata.Inputs) == 0 {
+		return nil, false, oip.Errorf(oip.BadInput, "model '%s' does not say what it takes: send tensors", s.Model.Name)
+	}
 	list, many := given.([]any)
 	if !many {
 		list = []any{given}

@@ -200,3 +200,40 @@ columns:
 		t.Errorf("%d %s", code, body)
 	}
 }
+
+// silent is a model whose server says nothing of what it takes and gives, as MLServer
+// does where its settings do not.
+type silent struct{ declared }
+
+func (s *silent) Metadata(context.Context) (*oip.Metadata, error) { return &oip.Metadata{}, nil }
+
+func TestUndeclaredInputs(t *testing.T) {
+	ask := func(rules map[string]gateway.Rule, path, body string) (int, string) {
+		h := build(t, gateway.Config{}, &gateway.Model{Model: policy.Model{Name: "loans"}, Versions: []gateway.Version{{Name: "1", Engine: &silent{}}},
+			Settings: gateway.Settings{Inputs: rules}})
+		code, answer, _ := h.ask(t, "user", "POST", path, body)
+		return code, answer
+	}
+	low := 0.0
+	positive := map[string]gateway.Rule{"x": {Min: &low}}
+	other := strings.Replace(row, `"x"`, `"z"`, 1)
+	for _, c := range []struct {
+		name       string
+		rules      map[string]gateway.Rule
+		path, body string
+		code       int
+		says       string
+	}{
+		{"any input", nil, "/v2/models/loans/infer", row, 200, `"data":[1,2]`},
+		{"another", nil, "/v2/models/loans/infer", other, 200, `"data":[1,2]`},
+		{"the one that settings name", positive, "/v2/models/loans/infer", row, 200, `"data":[1,2]`},
+		{"beyond its bounds", positive, "/v2/models/loans/infer", strings.Replace(row, "[1,2]}", "[-1,2]}", 1), 422, "outside its bounds"},
+		{"none that they name", positive, "/v2/models/loans/infer", other, 400, "unexpected inference input 'z'"},
+		{"not a number that JSON has", nil, "/v2/models/loans/infer", strings.Replace(row, "[1,2]}", "[NaN,2]}", 1), 400, "no NaN"},
+		{"features", nil, predictPath, `{"features":{"x":[1,2]}}`, 400, "send tensors"},
+	} {
+		if code, body := ask(c.rules, c.path, c.body); code != c.code || !strings.Contains(body, c.says) {
+			t.Errorf("%s: %d %s, want %d that says %q", c.name, code, body, c.code, c.says)
+		}
+	}
+}
