@@ -84,6 +84,7 @@ type Server struct {
 	own        engines
 	configured []*gateway.Model
 	pushed     pushed
+	starting   bool
 	renewed    chan struct{}   // something was offered
 	settled    <-chan struct{} // closed when what was offered before is closed
 	retiring   sync.WaitGroup
@@ -198,7 +199,9 @@ func (s *Server) openGateway(ctx context.Context) error {
 	if err := s.openIssuer(); err != nil {
 		return err
 	}
+	s.starting = true
 	p, err := s.prepare(ctx, s.cfg)
+	s.starting = false
 	if err != nil {
 		return err
 	}

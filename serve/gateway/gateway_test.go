@@ -844,6 +844,52 @@ func TestDrainingIsNotReady(t *testing.T) {
 	}
 }
 
+// changing is a model whose server says what it is told to.
+type changing struct {
+	scorer
+	says *oip.Metadata // nil is away
+}
+
+func (c *changing) Metadata(context.Context) (*oip.Metadata, error) {
+	if c.says == nil {
+		return nil, oip.Errorf(oip.Unavailable, "away")
+	}
+	return c.says, nil
+}
+
+// What an upstream server says of its model holds from when it says so, as long as the
+// settings fit it.
+func TestModelsThatChange(t *testing.T) {
+	usual, err := (&scorer{}).Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	low := 0.0
+	e, m := &changing{}, loans()
+	m.Versions, m.Settings.Inputs = []gateway.Version{{Name: "1", Engine: e, Later: true}}, map[string]gateway.Rule{"x": {Min: &low}}
+	h := build(t, gateway.Config{}, m)
+	wide, other := *usual, *usual
+	wide.Inputs = []oip.TensorMetadata{{Name: "x", Datatype: oip.FP32, Shape: []int64{-1, 3}}}
+	other.Inputs = []oip.TensorMetadata{{Name: "z", Datatype: oip.FP32, Shape: []int64{-1, 2}}}
+	for _, c := range []struct {
+		name string
+		says *oip.Metadata
+		code int
+		body string
+	}{
+		{"away", nil, 503, "away"},
+		{"there", usual, 200, `"model_name"`},
+		{"another shape", &wide, 400, "expected [-1 3]"},
+		{"an input that the settings do not speak of", &other, 503, "model 'loans' is not ready"},
+		{"there again", usual, 200, `"model_name"`},
+	} {
+		e.says = c.says
+		if code, body, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); code != c.code || !strings.Contains(body, c.body) {
+			t.Errorf("%s: %d %s, want %d that says %q", c.name, code, body, c.code, c.body)
+		}
+	}
+}
+
 func TestOffersAreChecked(t *testing.T) {
 	schema, err := data.ParseSchema([]byte("columns:\n  - {name: a, type: numeric, min: 0, max: 1}\n  - {name: y, type: label}\n"))
 	if err != nil {
@@ -854,6 +900,7 @@ func TestOffersAreChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*gateway.Model){
+		"one away":      func(m *gateway.Model) { m.Versions[0].Engine = &changing{} },
 		"no version":    func(m *gateway.Model) { m.Versions = nil },
 		"a bad name":    func(m *gateway.Model) { m.Name = "a/b" },
 		"a bad version": func(m *gateway.Model) { m.Versions[0].Name = "" },

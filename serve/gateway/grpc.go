@@ -188,14 +188,22 @@ func (s *rpc) ServerMetadata(ctx context.Context, _ *oippb.ServerMetadataRequest
 func (s *rpc) ModelMetadata(ctx context.Context, m *oippb.ModelMetadataRequest) (*oippb.ModelMetadataResponse, error) {
 	c := s.call(ctx, policy.Invoke, m.GetName(), m.GetVersion())
 	return tell(s, ctx, c, func(context.Context) (*oippb.ModelMetadataResponse, error) {
-		return oip.MetadataToGRPC(c.Served.Metadata), nil
+		m, err := c.Served.described()
+		if err != nil {
+			return nil, err
+		}
+		return oip.MetadataToGRPC(m), nil
 	})
 }
 
 func (s *rpc) ModelConfig(ctx context.Context, m *oippb.ModelConfigRequest) (*oippb.ModelConfigResponse, error) {
 	c := s.call(ctx, policy.Read, m.GetName(), m.GetVersion())
 	return tell(s, ctx, c, func(context.Context) (*oippb.ModelConfigResponse, error) {
-		return &oippb.ModelConfigResponse{Config: oip.ConfigToGRPC(c.Served.config())}, nil
+		config, err := c.Served.config()
+		if err != nil {
+			return nil, err
+		}
+		return &oippb.ModelConfigResponse{Config: oip.ConfigToGRPC(config)}, nil
 	})
 }
 

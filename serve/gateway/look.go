@@ -31,7 +31,7 @@ func (g *Gateway) serverMetadata() oip.ServerMetadata {
 // ask asks the call's model whether it is ready.
 func (c *Call) ready(ctx context.Context) error {
 	if err := c.Served.Engine.Ready(ctx); err != nil {
-		return &oip.Error{Code: oip.Unavailable, Message: "model '" + c.Model + "' is not ready", Err: err}
+		return c.Served.unready(err)
 	}
 	return nil
 }
@@ -70,7 +70,13 @@ func (g *Gateway) statistics(c *Call) []oip.Statistics {
 
 // config is a model's configuration in the form that Triton's clients read. The
 // shapes hold the batch.
-func (s *Served) config() *oip.Config { return oip.ConfigOf(s.Metadata, 0) }
+func (s *Served) config() (*oip.Config, error) {
+	m, err := s.described()
+	if err != nil {
+		return nil, err
+	}
+	return oip.ConfigOf(m, 0), nil
+}
 
 // indexed is an entry of the repository's index.
 type indexed struct {
@@ -110,7 +116,7 @@ func (t *transport) server() error {
 }
 
 func (t *transport) metadata() error {
-	return look(t, policy.Invoke, func(_ context.Context, c *Call) (*oip.Metadata, error) { return c.Served.Metadata, nil })
+	return look(t, policy.Invoke, func(_ context.Context, c *Call) (*oip.Metadata, error) { return c.Served.described() })
 }
 
 func (t *transport) modelReady() error {
@@ -134,7 +140,7 @@ func (t *transport) index() error {
 }
 
 func (t *transport) config() error {
-	return look(t, policy.Read, func(_ context.Context, c *Call) (*oip.Config, error) { return c.Served.config(), nil })
+	return look(t, policy.Read, func(_ context.Context, c *Call) (*oip.Config, error) { return c.Served.config() })
 }
 
 func (t *transport) statistics() error {
