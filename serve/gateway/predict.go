@@ -22,7 +22,7 @@ import (
 //
 // Features are the columns of the model's feature schema; of a model without one,
 // its inputs by name. The answer has for each row the predicted class, or the
-// number predicted, and the outputs.
+// number predicted, and the outputs; beside a list, the outputs of all rows together.
 func (t *transport) predict() error {
 	c := t.call(Predict, policy.Invoke)
 	single := true
@@ -37,12 +37,15 @@ func (t *transport) predict() error {
 	if err != nil {
 		return err
 	}
-	rows := c.Served.predictions(c.Request, a)
+	rows, whole := c.Served.predictions(c.Request, a)
 	body := map[string]any{"model": c.Model, "model_version": c.Served.Version, "request_id": c.ID}
 	if single && len(rows) == 1 {
 		maps.Copy(body, rows[0])
 	} else {
 		body["predictions"] = rows
+		if len(whole) > 0 {
+			body["outputs"] = whole
+		}
 	}
 	return t.write(body)
 }

@@ -152,6 +152,32 @@ func TestPredictionsOfOddShapes(t *testing.T) {
 	}
 }
 
+// global is a model that tells something of all rows together beside a score for each.
+type global struct{ declared }
+
+func (g *global) Metadata(ctx context.Context) (*oip.Metadata, error) {
+	return &oip.Metadata{Inputs: []oip.TensorMetadata{{Name: "x", Datatype: oip.FP32, Shape: []int64{-1, 1}}},
+		Outputs: []oip.TensorMetadata{{Name: "y", Datatype: oip.FP32, Shape: []int64{-1, 1}}, {Name: "threshold", Datatype: oip.FP32, Shape: []int64{2}}}}, nil
+}
+
+func (g *global) Infer(_ context.Context, q *oip.Request) (*oip.Response, error) {
+	y := q.Inputs[0]
+	y.Name = "y"
+	return &oip.Response{Outputs: []oip.Tensor{y, {Name: "threshold", Datatype: oip.FP32, Shape: []int64{2}, Raw: raw([]float32{0.5, 0.75})}}}, nil
+}
+
+func TestPredictionsBesideOthers(t *testing.T) {
+	h := build(t, gateway.Config{}, &gateway.Model{Model: policy.Model{Name: "loans"}, Versions: []gateway.Version{{Name: "1", Engine: &global{}}}})
+	for features, want := range map[string]string{
+		`[{"x":1},{"x":2}]`: `"outputs":{"threshold":[0.5,0.75]},"predictions":[{"outputs":{"y":1},"prediction":1},{"outputs":{"y":2},"prediction":2}]`,
+		`{"x":1}`:           `"outputs":{"threshold":[0.5,0.75],"y":1},"prediction":1`,
+	} {
+		if code, body, _ := h.ask(t, "user", "POST", predictPath, `{"features":`+features+`}`); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s, want %s", features, code, body, want)
+		}
+	}
+}
+
 // What a client's JSON says reaches the model as it is, or is refused; a charset in the
 // content type, which many clients add, changes nothing.
 func TestPredictReads(t *testing.T) {

@@ -9,46 +9,52 @@ import (
 
 // predictions are an answer row by row: under "prediction" the class, by name
 // where the feature schema names them, or the number of a regression; under
-// "scores" those of the classes; under "outputs" everything by its name.
-func (s *Served) predictions(q *oip.Request, a *oip.Response) []map[string]any {
+// "scores" those of the classes; under "outputs" everything by its name. Outputs that
+// are of all rows together are returned as whole.
+func (s *Served) predictions(q *oip.Request, a *oip.Response) (list []map[string]any, whole map[string]any) {
 	rows := s.rows(q, a)
-	out := make([]map[string]any, rows)
-	for i := range out {
-		row := map[string]any{}
-		outputs := map[string]any{}
-		for k := range a.Outputs {
-			t := &a.Outputs[k]
-			values := valuesOf(t)
-			n := len(values) / rows
-			if n == 0 {
-				continue
-			}
-			values = values[i*n : (i+1)*n]
-			outputs[t.Name] = values
-			if n == 1 {
-				outputs[t.Name] = values[0]
-			}
-			s.interpret(row, t, values)
-		}
-		row["outputs"] = outputs
-		out[i] = row
+	list, whole = make([]map[string]any, rows), map[string]any{}
+	for i := range list {
+		list[i] = map[string]any{"outputs": map[string]any{}}
 	}
-	return out
+	for k := range a.Outputs {
+		t := &a.Outputs[k]
+		values := valuesOf(t)
+		n := len(values) / rows
+		switch {
+		case n == 0:
+			continue
+		case rows > 1 && !s.perRow(q, t):
+			whole[t.Name] = values
+			continue
+		}
+		for i, row := range list {
+			part := values[i*n : (i+1)*n]
+			told := any(part)
+			if n == 1 {
+				told = part[0]
+			}
+			row["outputs"].(map[string]any)[t.Name] = told
+			s.interpret(row, t, part)
+		}
+	}
+	return list, whole
 }
 
-// rows is how many samples an answer is about: as many as were asked about, where each
-// output has a part for each, and otherwise one.
+// rows is how many samples an answer is about: as many as its outputs have parts for, if
+// they agree, and otherwise one.
 func (s *Served) rows(q *oip.Request, a *oip.Response) int {
-	if len(a.Outputs) == 0 || len(a.Outputs[0].Shape) == 0 {
-		return 1
-	}
-	n := a.Outputs[0].Shape[0]
+	n := int64(-1)
 	for i := range a.Outputs {
-		if out := &a.Outputs[i]; !s.perRow(q, out) || out.Shape[0] != n {
+		switch out := &a.Outputs[i]; {
+		case !s.perRow(q, out):
+		case n >= 0 && out.Shape[0] != n:
 			return 1
+		default:
+			n = out.Shape[0]
 		}
 	}
-	return int(n)
+	return int(max(n, 1))
 }
 
 // interpret enters what an output means: a class that the model itself names
