@@ -319,6 +319,24 @@ func TestDisclose(t *testing.T) {
 	if slices.Equal(one, full) || !slices.Equal(one, again) {
 		t.Errorf("noise: %v, then %v; without %v", one, again, full)
 	}
+	// Nor does it help to ask many times at once, among others, or with another zero.
+	all := func(features string) (scores [][]float64) {
+		code, body, _ := noisy.ask(t, "user", "POST", "/api/v1/models/loans/predict", `{"features":[`+features+`]}`)
+		var a struct{ Predictions []struct{ Scores []float64 } }
+		if err := json.Unmarshal([]byte(body), &a); code != 200 || err != nil {
+			t.Fatalf("%d %s", code, body)
+		}
+		for _, p := range a.Predictions {
+			scores = append(scores, p.Scores)
+		}
+		return scores
+	}
+	if got := all(`{"x":[1,2]},{"x":[3,4]},{"x":[1,2]}`); !slices.Equal(got[0], one) || !slices.Equal(got[2], one) || slices.Equal(got[1], one) {
+		t.Errorf("noise among others: %v, alone %v", got, one)
+	}
+	if got := all(`{"x":[0,2]},{"x":[-0.0,2]}`); !slices.Equal(got[0], got[1]) {
+		t.Errorf("noise of 0 and -0: %v", got)
+	}
 	// The winner stays, however much noise there is: of 200 questions with a close
 	// race, none changes its label. (Without the swap about half would.)
 	loud := build(t, gateway.Config{Policy: roles{policy.Clearance{Noise: 1, Round: 3}}}, loans())
