@@ -232,6 +232,20 @@ func TestCardData(t *testing.T) {
 		{"memo", "%B4111111111111111^DOE/JOHN^2512101?", 422},
 		{"memo", ";4111111111111111=25121010000?", 422},
 		{"memo", "100%B; 12=3", 200},
+		// Beside other numbers, and parted as people and pages do.
+		{"memo", "4111 1111 1111 1111 12/27", 422},
+		{"memo", "pay 25 4111111111111111", 422},
+		{"memo", "4111-1111-1111-1111-123", 422},
+		{"memo", "3782 822463 10005 exp 2027", 422},
+		{"memo", "4111\u00a01111\u00a01111\u00a01111", 422},
+		{"memo", "4111\t1111\t1111\t1111", 422},
+		{"memo", "4111\u20111111\u20111111\u20111111", 422},
+		{"memo", "4111.1111.1111.1111", 422},
+		{"memo", "4111_1111_1111_1111", 422},
+		{"memo", "\uff14\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11", 422},
+		{"memo", "41111111\u200b11111111", 422},
+		{"memo", "in 2019 2020 2021 we sold 1.234.567.890.128", 200},
+		{"memo", "call +49 30 1234 5678 on 2026-11-28 10 30", 200},
 	} {
 		h := build(c.input)
 		body, _ := json.Marshal(map[string]string{"text": c.text})
