@@ -26,6 +26,7 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/ml/ort/orttest"
 	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 )
 
 func runtimeOf(t testing.TB) *ort.Runtime { return orttest.Runtime(t) }
@@ -213,6 +214,22 @@ func TestUpstreamFaults(t *testing.T) {
 		if e == nil || e.Code != c.code || !strings.Contains(e.Message, c.says) || strings.Contains(e.Message, "secret") {
 			t.Errorf("%s: %v %v, want %v that says %q", c.name, oip.Classify(err).Code, err, c.code, c.says)
 		}
+	}
+}
+
+// An answer over gRPC that is too long is the server's fault, and no fault of the request.
+func TestUpstreamAnswersAtLength(t *testing.T) {
+	verbose := func(ctx context.Context, q any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		a, err := next(ctx, q)
+		if m, ok := a.(*oippb.ModelInferResponse); ok {
+			m.Id = strings.Repeat("a", 5000)
+		}
+		return a, err
+	}
+	over := (&server{engines: fixtures(t)}).overGRPC(t, "127.0.0.1:0", grpc.UnaryInterceptor(verbose))
+	u := upstream(t, UpstreamConfig{URL: "grpc://" + over + "/simple", MaxResponse: 4000})
+	if _, err := u.Infer(t.Context(), pair(1, 2)); code(err) != oip.Internal || !strings.Contains(err.Error(), "not understood") {
+		t.Errorf("%v (%v), want an answer that is not understood", err, code(err))
 	}
 }
 
