@@ -470,7 +470,7 @@ func TestOverGRPC(t *testing.T) {
 		t.Errorf("config %v, %v", config, err)
 	}
 	index, err := h.rpc.RepositoryIndex(ctx, &oippb.RepositoryIndexRequest{})
-	if err != nil || len(index.Models) != 1 {
+	if err != nil || len(index.Models) != 2 || index.Models[0].Version != "2" || index.Models[1].Version != "1" || index.Models[1].Name != "loans" {
 		t.Errorf("index %v, %v", index, err)
 	}
 	if _, err := h.rpc.RepositoryModelLoad(ctx, &oippb.RepositoryModelLoadRequest{}); status.Code(err) != codes.Unimplemented {
@@ -841,6 +841,38 @@ func TestDrainingIsNotReady(t *testing.T) {
 	}
 	if code, _, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); code != 200 {
 		t.Errorf("a call under way: %d", code)
+	}
+}
+
+// counting is a model that keeps statistics.
+type counting struct{ scorer }
+
+func (*counting) Statistics() *oip.Statistics { return &oip.Statistics{InferenceCount: 7} }
+
+// Statistics and the index tell of every version, as Triton's do.
+func TestEveryVersionIsTold(t *testing.T) {
+	m := loans()
+	for i := range m.Versions {
+		m.Versions[i].Engine = &counting{}
+	}
+	h := build(t, gateway.Config{}, m)
+	for path, want := range map[string][]string{
+		"GET /v2/models/stats":                  {`"version":"2"`, `"version":"1"`},
+		"GET /v2/models/loans/stats":            {`"version":"2"`, `"version":"1"`},
+		"GET /v2/models/loans/versions/1/stats": {`"version":"1"`},
+		"POST /v2/repository/index":             {`"version":"2"`, `"version":"1"`},
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		code, body, _ := h.ask(t, "developer", method, path, "")
+		if code != 200 || strings.Count(body, `"version"`) != len(want) || slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(body, w) }) {
+			t.Errorf("%s: %d %s, want %s", path, code, body, want)
+		}
+	}
+	for model, want := range map[string]int{"": 2, "loans": 2} {
+		a, err := h.rpc.ModelStatistics(as(t, "developer"), &oippb.ModelStatisticsRequest{Name: model})
+		if err != nil || len(a.ModelStats) != want {
+			t.Errorf("statistics of %q over gRPC: %v, %v; want %d versions", model, a, err, want)
+		}
 	}
 }
 
