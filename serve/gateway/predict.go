@@ -174,7 +174,7 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 	}
 	tensors := make([]tensor, len(s.Metadata.Inputs))
 	for k, in := range s.Metadata.Inputs {
-		var data []any
+		data := []any{}
 		for i, row := range rows {
 			v, ok := row[in.Name]
 			if !ok {
@@ -182,6 +182,9 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 			}
 			before := len(data)
 			data = flatten(data, v)
+			if err := kindOf(in.Datatype).check(data[before:]); err != nil {
+				return nil, oip.Errorf(oip.Unprocessable, "row %d: feature '%s': %v", i, in.Name, err)
+			}
 			if (len(data)-before)*len(rows) != len(data)*len(rows)/(i+1) {
 				return nil, oip.Errorf(oip.Unprocessable, "row %d: feature '%s' has another number of values than in the rows before", i, in.Name)
 			}
@@ -190,7 +193,11 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 		if datatype.BinaryOnly() {
 			datatype = oip.FP32 // and narrowed afterwards
 		}
-		tensors[k] = tensor{in.Name, datatype, shapeFor(in.Shape, len(rows), len(data)/len(rows)), data}
+		shape := shapeFor(in.Shape, len(rows), len(data)/len(rows))
+		if (&oip.Tensor{Shape: shape}).Len() != int64(len(data)) {
+			return nil, oip.Errorf(oip.Unprocessable, "feature '%s': %d rows of %d values do not fit the model, which takes %v in a call", in.Name, len(rows), len(data)/len(rows), in.Shape)
+		}
+		tensors[k] = tensor{in.Name, datatype, shape, data}
 	}
 	text, err := json.Marshal(map[string]any{"inputs": tensors})
 	if err != nil {
@@ -209,6 +216,41 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 		}
 	}
 	return q, nil
+}
+
+// kind is what people call the values of an input.
+type kind string
+
+func kindOf(d oip.Datatype) kind {
+	switch {
+	case d == oip.BYTES:
+		return "a text"
+	case d == oip.BOOL:
+		return "true or false"
+	case floating(d):
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// check reports a value of another kind. Whether numbers are of the type is for the
+// protocol's decoder.
+func (k kind) check(values []any) error {
+	for _, v := range values {
+		ok := false
+		switch v.(type) {
+		case string:
+			ok = k == "a text"
+		case bool:
+			ok = k == "true or false"
+		case json.Number:
+			ok = k != "a text"
+		}
+		if !ok {
+			return fmt.Errorf("%s is wanted", k)
+		}
+	}
+	return nil
 }
 
 // narrow makes a tensor of FP32 one of a type of two bytes, which has no form in the

@@ -178,6 +178,28 @@ func TestPredictionsBesideOthers(t *testing.T) {
 	}
 }
 
+// People are told what is wanted in their own words.
+func TestPredictExplains(t *testing.T) {
+	for _, c := range []struct {
+		takes    oip.TensorMetadata
+		features string
+		says     string
+	}{
+		{ofType(oip.BYTES, -1, 1), `{"x":5}`, "row 0: feature 'x': a text is wanted"},
+		{ofType(oip.FP32, -1, 1), `[{"x":5},{"x":"5"}]`, "row 1: feature 'x': a number is wanted"},
+		{ofType(oip.INT64, -1, 1), `{"x":null}`, "row 0: feature 'x': a whole number is wanted"},
+		{ofType(oip.BOOL, -1, 1), `{"x":"yes"}`, "row 0: feature 'x': true or false is wanted"},
+		{ofType(oip.FP32, -1, 1), `{"x":{"y":1}}`, "row 0: feature 'x': a number is wanted"},
+		{ofType(oip.FP32, 1, 4), `[{"x":[1,2,3,4]},{"x":[1,2,3,4]}]`, "feature 'x': 2 rows of 4 values do not fit the model, which takes [1 4] in a call"},
+		{ofType(oip.FP32, -1, 4), `{"x":[1,2,3]}`, "feature 'x': 1 rows of 3 values do not fit the model, which takes [-1 4] in a call"},
+	} {
+		h := serving(t, &declared{takes: c.takes, gives: c.takes}, nil)
+		if code, body, _ := h.ask(t, "user", "POST", predictPath, `{"features":`+c.features+`}`); code != 422 || !strings.Contains(body, c.says) {
+			t.Errorf("%s for %v: %d %s, want 422 that says %q", c.features, c.takes, code, body, c.says)
+		}
+	}
+}
+
 // What a client's JSON says reaches the model as it is, or is refused; a charset in the
 // content type, which many clients add, changes nothing.
 func TestPredictReads(t *testing.T) {
