@@ -497,6 +497,9 @@ func TestOverGRPC(t *testing.T) {
 		if err != nil || (a.ErrorMessage == "") != (name == "loans") || a.InferResponse.Id != name {
 			t.Errorf("stream to %s: %v, %v", name, a, err)
 		}
+		if p := a.GetInferResponse().GetParameters()["triton_final_response"]; !p.GetBoolParam() {
+			t.Errorf("stream to %s: the answer does not say that it is the last: %v", name, a)
+		}
 	}
 	if err := stream.CloseSend(); err != nil {
 		t.Fatal(err)

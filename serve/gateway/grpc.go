@@ -133,6 +133,10 @@ func (s *rpc) infer(ctx context.Context, m *oippb.ModelInferRequest) (*Call, *oi
 	return c, oip.ResponseToGRPC(a, c.Request), nil
 }
 
+// final is what clients of Triton, whose models may answer a message several times, wait
+// for: that no more comes for it.
+const final = "triton_final_response"
+
 // ModelStreamInfer answers the messages of a stream in their order, each as a
 // call of its own.
 func (s *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[oippb.ModelInferRequest, oippb.ModelStreamInferResponse]) error {
@@ -150,6 +154,10 @@ func (s *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[oippb.ModelInferR
 			out.ErrorMessage = oip.Classify(err).GRPCStatus().Message()
 			out.InferResponse = &oippb.ModelInferResponse{ModelName: m.GetModelName(), Id: m.GetId()}
 		}
+		if out.InferResponse.Parameters == nil {
+			out.InferResponse.Parameters = map[string]*oippb.InferParameter{}
+		}
+		out.InferResponse.Parameters[final] = &oippb.InferParameter{ParameterChoice: &oippb.InferParameter_BoolParam{BoolParam: true}}
 		if err := stream.Send(out); err != nil {
 			return err
 		}
