@@ -104,8 +104,10 @@ type described struct {
 	at       time.Time
 }
 
-// fresh is how long a description is believed.
-const fresh = time.Minute
+const (
+	fresh    = time.Minute     // that a description is believed
+	askAgain = 5 * time.Second // after the server did not answer, so that not every call waits for it
+)
 
 // NewUpstream prepares to ask a server. It does not ask yet: the server may
 // start later.
@@ -184,7 +186,10 @@ func (u *Upstream) describe(ctx context.Context) (*described, error) {
 	})
 	if err != nil {
 		if known != nil && ctx.Err() == nil {
-			return known, nil
+			still := *known
+			still.at = time.Now().Add(askAgain - fresh)
+			u.known.Store(&still)
+			return &still, nil
 		}
 		return nil, err
 	}

@@ -217,6 +217,44 @@ func TestUpstreamFaults(t *testing.T) {
 	}
 }
 
+// While a server says nothing of itself, what it said last holds, and not every call
+// waits for it to say something.
+func TestUpstreamKeepsSilent(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	var silent atomic.Bool
+	var asked atomic.Int32
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if silent.Load() && r.Method == http.MethodGet {
+			asked.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	u := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple"})
+	first, err := u.Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.Store(true)
+	old := *u.known.Load()
+	old.at = time.Now().Add(-2 * fresh)
+	u.known.Store(&old)
+	for range 5 {
+		if m, err := u.Metadata(t.Context()); err != nil || m != first {
+			t.Errorf("metadata %v, %v; want what was said before", m, err)
+		}
+		if _, err := u.Infer(t.Context(), pair(1, 2)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the server was asked %d times about itself, want once", n)
+	}
+}
+
 // An answer over gRPC that is too long is the server's fault, and no fault of the request.
 func TestUpstreamAnswersAtLength(t *testing.T) {
 	verbose := func(ctx context.Context, q any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
