@@ -58,6 +58,7 @@ func TestGRPCRefusals(t *testing.T) {
 		"nothing in it":           {as(t, mine, bearer), inferMethod, &oippb.ModelInferRequest{ModelName: "simple"}, nil, codes.InvalidArgument},
 		"too large":               {as(t, mine, bearer), inferMethod, large, nil, codes.ResourceExhausted},
 		"too large when unpacked": {as(t, mine, bearer), inferMethod, large, []grpc.CallOption{grpc.UseCompressor(gzip.Name)}, codes.ResourceExhausted},
+		"too large when inflated": {as(t, mine, bearer), inferMethod, large, []grpc.CallOption{grpc.UseCompressor("deflate")}, codes.ResourceExhausted},
 		"no model":                {as(t, mine, bearer), inferMethod, &oippb.ModelInferRequest{}, nil, codes.PermissionDenied},
 		"readiness of no model":   {as(t, mine, bearer), "/inference.GRPCInferenceService/ModelReady", &oippb.ModelReadyRequest{}, nil, codes.PermissionDenied},
 		"metadata of no model":    {as(t, mine, bearer), "/inference.GRPCInferenceService/ModelMetadata", &oippb.ModelMetadataRequest{}, nil, codes.PermissionDenied},

@@ -181,6 +181,44 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
+// A client that sends the whole of a long body before it reads gets the answer that
+// refuses it, and not a connection that is gone.
+func TestRefusedBodies(t *testing.T) {
+	s, token := started(t, nil)
+	long := strings.Repeat(" ", 11<<20)
+	for name, c := range map[string]struct {
+		token, lines, body string
+		want               int
+	}{
+		"nobody knows the caller": {"rdt_nothing", fmt.Sprintf("Content-Length: %d\r\n", len(long)), long, 401},
+		"larger than may be":      {token, fmt.Sprintf("Content-Length: %d\r\n", len(long)), long, 413},
+		"in chunks":               {token, "Transfer-Encoding: chunked\r\n", chunked(long, 1<<20), 413},
+		"no type that is read":    {token, fmt.Sprintf("Content-Type: text/html\r\nContent-Length: %d\r\n", len(long)), long, 415},
+	} {
+		conn := dial(t, s, "rest", "http/1.1")
+		if _, err := io.WriteString(conn, inference(c.token, c.lines, c.body)); err != nil {
+			t.Errorf("%s: %v before all was sent", name, err)
+			continue
+		}
+		a, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		body, err := io.ReadAll(a.Body)
+		if err != nil || a.StatusCode != c.want || !a.Close {
+			t.Errorf("%s: %d %.200s, %v, closed %v; want %d and the end", name, a.StatusCode, body, err, a.Close, c.want)
+			continue
+		}
+		answered{a.StatusCode, a.Header, string(body)}.shaped(t, name, "/v2/models/simple/infer")
+	}
+	// Who sends no more is waited for a while, and no longer.
+	began := time.Now()
+	if all := raw(t, s, inference("rdt_nothing", "Content-Length: 1000000\r\n", "{")); len(all) != 1 || all[0].status != 401 || time.Since(began) > 3*time.Second {
+		t.Errorf("a body that does not come: %+.200v after %v", all, time.Since(began))
+	}
+}
+
 // The whole address in the request line names the same thing, whatever host
 // stands there (RFC 9112, 3.2.2).
 func TestAbsoluteForm(t *testing.T) {

@@ -3,6 +3,8 @@ package serve
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,9 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 	"github.com/redoubt-ml/redoubt/store/storetest"
 )
 
@@ -136,6 +142,68 @@ func TestUpstreamLost(t *testing.T) {
 	a.Body.Close()
 	if a.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("ready without its upstream: %d", a.StatusCode)
+	}
+}
+
+// An upstream server that is away when this one starts keeps none of the other models
+// from being served, and its own is as soon as it is there.
+func TestUpstreamLate(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	s, _ := started(t, func(c *Config) {
+		c.Models = append(c.Models, Model{Name: "far", Upstream: "http://" + address + "/v2/models/far"})
+	})
+	a, err := s.Identity().CreateService(t.Context(), redoubt.Principal{ID: "local:0"}, "both", []string{"model_user"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := callerOf(t, s, tokenOf(t, s, a.ID))
+	if code, body := c.rest("POST", "/v2/models/simple/infer", simpleBody); code != http.StatusOK {
+		t.Errorf("the model that is here: %d %s", code, body)
+	}
+	const body = `{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}]}`
+	for _, path := range []string{"", "/ready", "/infer"} {
+		method := "GET"
+		if path == "/infer" {
+			method = "POST"
+		}
+		if code, said := c.rest(method, "/v2/models/far"+path, body); code != http.StatusServiceUnavailable || !strings.Contains(said, `"error"`) {
+			t.Errorf("%s of the model that is away: %d %s", path, code, said)
+		}
+	}
+	if m, err := c.rpc.ModelReady(c.context(), &oippb.ModelReadyRequest{Name: "far"}); err != nil || m.Ready {
+		t.Errorf("ready over gRPC: %v, %v", m, err)
+	}
+	if _, err := c.rpc.ModelMetadata(c.context(), &oippb.ModelMetadataRequest{Name: "far"}); status.Code(err) != codes.Unavailable {
+		t.Errorf("metadata over gRPC: %v", err)
+	}
+	if l, err = net.Listen("tcp", address); err != nil {
+		t.Skip("somebody else took the port: ", err)
+	}
+	far := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := `{"name":"far","platform":"p","inputs":[{"name":"x","datatype":"FP32","shape":[1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}`
+		if r.Method == "POST" {
+			answer = `{"model_name":"far","outputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[7]}]}`
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	far.Listener.Close()
+	far.Listener = l
+	far.Start()
+	defer far.Close()
+	eventually(t, "the model whose server has come", func() bool {
+		code, said := c.rest("POST", "/v2/models/far/infer", body)
+		return code == http.StatusOK && strings.Contains(said, `"data":[7]`)
+	})
+	if code, said := c.rest("POST", "/v2/models/far/infer", strings.Replace(body, `"x"`, `"z"`, 1)); code != http.StatusBadRequest || !strings.Contains(said, "unexpected inference input 'z'") {
+		t.Errorf("an input that it does not have: %d %s", code, said)
+	}
+	if code, said := c.rest("GET", "/v2/models/far", ""); code != http.StatusOK || !strings.Contains(said, `"versions":["1"]`) {
+		t.Errorf("metadata: %d %s", code, said)
 	}
 }
 

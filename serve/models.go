@@ -107,9 +107,22 @@ func (s *Server) openVersion(ctx context.Context, p *plan, m *Model, v Version) 
 		}
 		p.opened = append(p.opened, out.Engine)
 		p.reopened[m.Name] = true
+		if s.starting && v.Upstream != "" {
+			s.greet(ctx, m, out.Engine)
+		}
 	}
+	// A server that is away does not keep this one, with its other models, from starting.
+	// In a reload one that was not there before is a mistake.
+	out.Later = s.starting || s.engines[key] != nil
 	p.own[key] = out.Engine
 	return out, nil
+}
+
+// greet asks an upstream server for the first time, and tells if it does not answer.
+func (s *Server) greet(ctx context.Context, m *Model, e gateway.Engine) {
+	if _, err := e.Metadata(ctx); err != nil {
+		s.opt.Logger.Warn("a model's server does not answer: calls of the model are refused until it does", "model", m.Name, "error", err.Error())
+	}
 }
 
 // localEngine runs a file in this process. It is the same as long as the file's

@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -84,6 +85,7 @@ type Server struct {
 	own        engines
 	configured []*gateway.Model
 	pushed     pushed
+	starting   bool
 	renewed    chan struct{}   // something was offered
 	settled    <-chan struct{} // closed when what was offered before is closed
 	retiring   sync.WaitGroup
@@ -204,7 +206,9 @@ func (s *Server) openGateway(ctx context.Context) error {
 	if err := s.openIssuer(); err != nil {
 		return err
 	}
+	s.starting = true
 	p, err := s.prepare(ctx, s.cfg)
+	s.starting = false
 	if err != nil {
 		return err
 	}
@@ -257,7 +261,7 @@ func (s *Server) server(h http.Handler) *http.Server {
 	}
 	receive := l.HeaderTime + l.BodyTime
 	return &http.Server{
-		Handler: s.unbroken(h), MaxHeaderBytes: maxHeaders,
+		Handler: lingering(s.unbroken(h)), MaxHeaderBytes: maxHeaders,
 		ErrorLog:          slog.NewLogLogger(s.opt.Logger.Handler(), slog.LevelDebug), // of handshakes that failed
 		ReadHeaderTimeout: l.HeaderTime, ReadTimeout: receive, WriteTimeout: receive + slowest + l.AnswerTime, IdleTimeout: idleTime,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is answered like any other path that there is not
@@ -282,6 +286,48 @@ func (s *Server) unbroken(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// Most of a body that is not read because the request is refused, and how long is waited
+// for it.
+const (
+	mostUnread = 16 << 20 // bytes
+	lingerTime = 5 * time.Second
+)
+
+// lingering lets a client finish sending a body that nobody wants before the connection
+// is closed, within bounds: most read the answer only then, and find the connection gone
+// instead.
+func lingering(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 1 || r.Body == http.NoBody || r.Header.Get("Expect") != "" { // who expects leave to send has none
+			next.ServeHTTP(w, r)
+			return
+		}
+		body := &sentBody{ReadCloser: r.Body}
+		// Of a copy: net/http looks at the body of its own request to see whether the
+		// connection may be used again.
+		mine := *r
+		mine.Body = body
+		next.ServeHTTP(w, &mine)
+		control := http.NewResponseController(w)
+		if body.ended || control.Flush() != nil || control.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+			return
+		}
+		_, _ = io.CopyN(io.Discard, body, mostUnread) // it came or did not
+	})
+}
+
+// sentBody is a body of which is known whether it was read to its end.
+type sentBody struct {
+	io.ReadCloser
+	ended bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err != nil
+	return n, err
 }
 
 // listen opens the listeners and serves.

@@ -201,7 +201,8 @@ def triton_grpc_infer(s):
 
 
 def triton_grpc_gzip(s):
-    check_pair(s.triton_grpc().infer("simple", pair(tgrpc), headers=s.lower, compression_algorithm="gzip"))
+    for coding in ("gzip", "deflate"):
+        check_pair(s.triton_grpc().infer("simple", pair(tgrpc), headers=s.lower, compression_algorithm=coding))
 
 
 def triton_grpc_async(s):

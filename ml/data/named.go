@@ -52,15 +52,15 @@ func (r *Rows) Columns() []string {
 // Append encodes a row, appends it to dst, and returns the longer slice. A value
 // is a [json.Number], a string or a bool; columns of numbers take numbers only.
 // Every column must have one, and no other name may be there. The row must be
-// one that the schema allows, rules included.
-func (r *Rows) Append(dst []float32, values map[string]any) ([]float32, error) {
+// one that the schema allows, rules included; they are held against it as float32, and
+// returned as they are for models that take more.
+func (r *Rows) Append(dst []float64, values map[string]any) ([]float64, error) {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if _, ok := r.cells[name]; !ok {
 			return nil, fmt.Errorf("the model has no feature %.40q; it takes %.400q", name, r.Columns())
 		}
 	}
-	e := r.encoder
-	e.data = dst
+	e, before := &r.encoder, len(dst)
 	for _, cell := range e.order {
 		f := &e.fields[cell]
 		v, ok := values[f.Name]
@@ -69,13 +69,17 @@ func (r *Rows) Append(dst []float32, values map[string]any) ([]float32, error) {
 		}
 		text, err := f.text(v)
 		if err == nil {
-			err = e.addCell(cell, text)
+			dst, err = e.appendCell(dst, cell, text)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("feature %q: %w", f.Name, err)
 		}
 	}
-	return e.data, r.Check(e.data[len(dst):])
+	row := make([]float32, 0, e.width)
+	for _, v := range dst[before:] {
+		row = append(row, float32(v))
+	}
+	return dst, r.Check(row)
 }
 
 // text is a value as a table's file would spell it.

@@ -3,6 +3,7 @@ package data_test
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -38,13 +39,13 @@ func TestRows(t *testing.T) {
 		t.Errorf("classes %q", got)
 	}
 	good := map[string]any{"age": json.Number("41"), "income": json.Number("50000"), "job": "driver", "owner": true}
-	row, err := rows.Append([]float32{7}, good)
-	if want := []float32{7, 41, 1, 0, 1, 0, 1}; err != nil || !slices.Equal(row, want) {
+	row, err := rows.Append([]float64{7}, good)
+	if want := []float64{7, 41, 1, 0, 1, 0, 1}; err != nil || !slices.Equal(row, want) {
 		t.Errorf("got %v, %v; want %v", row, err, want)
 	}
 	// The same row from a file is the same sample.
 	set, err := data.ParseCSV([]byte("age,income,job,owner,id,risk\n41,50000,driver,yes,9,1\n"), s)
-	if err != nil || !slices.Equal(set.X.Row(0), row[1:]) {
+	if err != nil || !slices.EqualFunc(set.X.Row(0), row[1:], func(a float32, b float64) bool { return float64(a) == b }) {
 		t.Errorf("from a file %v, %v; by name %v", set.X.Row(0), err, row[1:])
 	}
 	for _, c := range []struct {
@@ -73,6 +74,11 @@ func TestRows(t *testing.T) {
 		if _, err := rows.Append(nil, values); c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s = %v: %v, want %q", c.column, c.value, err, c.want)
 		}
+	}
+	// Money is not rounded to float32, which has no cents here.
+	good["income"] = json.Number("123456.78")
+	if row, err := rows.Append(nil, good); err != nil || math.Abs(row[1]*9000+41000-123456.78) > 1e-9 {
+		t.Errorf("an income of 123456.78 became %v, %v", row, err)
 	}
 	good["job"], good["income"] = "clerk", json.Number("90000")
 	if _, err := rows.Append(nil, good); err == nil || !strings.Contains(err.Error(), "rule") {

@@ -23,7 +23,7 @@ func (c *Constraints) Snap(x []float32) {
 			best = -1
 		}
 		for _, j := range group {
-			x[j] = c.Columns[j].own(b2f64(j == best))
+			x[j] = c.Columns[j].own(b2f(j == best))
 		}
 	}
 }

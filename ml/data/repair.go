@@ -93,8 +93,8 @@ func (c *Constraints) choose(group []int, x, origin []float32) {
 	}
 	allowed := true
 	for _, j := range group {
-		x[j] = c.Columns[j].own(b2f64(j == best))
-		if math.Round(c.Columns[j].file(origin[j])) == b2f64(j == best) {
+		x[j] = c.Columns[j].own(b2f(j == best))
+		if math.Round(c.Columns[j].file(origin[j])) == b2f(j == best) {
 			x[j] = origin[j]
 		}
 		allowed = allowed && c.checkElement(j, x[j], origin[j]) == nil
@@ -105,8 +105,6 @@ func (c *Constraints) choose(group []int, x, origin []float32) {
 		}
 	}
 }
-
-func b2f64(b bool) float64 { return float64(b2f(b)) }
 
 // mendAll mends every broken rule once, and reports whether all hold then.
 func (c *Constraints) mendAll(x, origin []float32) bool {
@@ -200,7 +198,7 @@ func (c *Constraints) mendCategory(k *condition, x, origin []float32) {
 		}
 		v := float64(code)
 		if len(at) > 1 {
-			v = b2f64(i == code)
+			v = b2f(i == code)
 		}
 		x[j] = c.Columns[j].own(v)
 		if math.Round(c.Columns[j].file(origin[j])) == v {

@@ -20,6 +20,7 @@ type encoder struct {
 	width  int // elements of a sample
 	set    *Set
 	data   []float32
+	cell   []float64        // of the elements of one cell, used again
 	codes  []map[string]int // of each field's categories
 	plain  bool             // without a schema: nothing is known of the columns
 }
@@ -125,43 +126,52 @@ func (e *encoder) add(where string, row []string) error {
 	return nil
 }
 
-func (e *encoder) addCell(cell int, text string) error {
+func (e *encoder) addCell(cell int, text string) (err error) {
+	if e.cell, err = e.appendCell(e.cell[:0], cell, text); err != nil {
+		return err
+	}
+	for _, v := range e.cell {
+		e.data = append(e.data, float32(v))
+	}
+	return nil
+}
+
+// appendCell appends the elements of a cell, before they are rounded to float32.
+func (e *encoder) appendCell(dst []float64, cell int, text string) ([]float64, error) {
 	f := &e.fields[cell]
 	switch f.Type {
 	case "numeric", "integer":
 		v, err := number(text)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if f.Min != nil && (v < *f.Min || v > *f.Max) {
-			return fmt.Errorf("%v is outside the schema's bounds %v to %v; correct one or the other", v, *f.Min, *f.Max)
+			return nil, fmt.Errorf("%v is outside the schema's bounds %v to %v; correct one or the other", v, *f.Min, *f.Max)
 		}
 		if f.Type == "integer" && v != math.Trunc(v) {
-			return fmt.Errorf("%v is not an integer", v)
+			return nil, fmt.Errorf("%v is not an integer", v)
 		}
 		offset, scale := f.affine()
-		scaled := float32((v - offset) / scale)
-		if math.IsInf(float64(scaled), 0) {
-			return fmt.Errorf("%v is beyond float32; scale the column", v)
+		scaled := (v - offset) / scale
+		if math.IsInf(float64(float32(scaled)), 0) {
+			return nil, fmt.Errorf("%v is beyond float32; scale the column", v)
 		}
-		e.data = append(e.data, scaled)
-		return nil
+		return append(dst, scaled), nil
 	}
 	code, err := e.code(cell, text)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if f.Type == "categorical" && f.Encode != "code" {
 		for i := range f.Categories {
-			e.data = append(e.data, b2f(i == code))
+			dst = append(dst, b2f(i == code))
 		}
-		return nil
+		return dst, nil
 	}
-	e.data = append(e.data, float32(code))
-	return nil
+	return append(dst, float64(code)), nil
 }
 
-func b2f(b bool) float32 {
+func b2f(b bool) float64 {
 	if b {
 		return 1
 	}

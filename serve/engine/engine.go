@@ -75,7 +75,31 @@ func checkInput(t *oip.Tensor, inputs []oip.TensorMetadata) error {
 	if !fits(t.Shape, want.Shape) {
 		return oip.Errorf(oip.BadInput, "input %s has the shape %v, the model takes %v", quote(t.Name), t.Shape, want.Shape)
 	}
+	if t.Len() == 0 && hollow(t.Shape, want.Shape) {
+		return oip.Errorf(oip.BadInput, "input %s has the shape %v and no elements: leave out the rows, or give them elements", quote(t.Name), t.Shape)
+	}
 	return nil
+}
+
+// mostHollow is how large the open dimensions of a tensor without elements may be
+// together.
+const mostHollow = 1024
+
+// hollow reports whether the dimensions that a model leaves open are large although
+// one of them is zero: no byte of the request stands for any of them, and a model may
+// make a row of numbers for each.
+func hollow(shape, want []int64) bool {
+	size := int64(1)
+	for i, d := range shape {
+		if d == 0 || want[i] >= 0 {
+			continue
+		}
+		if d > mostHollow/size {
+			return true
+		}
+		size *= d
+	}
+	return false
 }
 
 // fits compares a shape with one in which -1 stands for any size.

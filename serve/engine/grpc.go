@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
@@ -101,7 +102,10 @@ func (r *rpc) prepare(q *oip.Request, _ *described) (func(context.Context) (*oip
 
 func (r *rpc) infer(ctx context.Context, q *oippb.ModelInferRequest) (*oip.Response, error) {
 	m, err := r.client.ModelInfer(r.with(ctx), q)
-	if err != nil {
+	switch {
+	case err != nil && r.tooLong(q, err):
+		return nil, wrongAnswer(err)
+	case err != nil:
 		return nil, r.refusal(ctx, err)
 	}
 	a, err := oip.ResponseFromGRPC(m)
@@ -109,6 +113,13 @@ func (r *rpc) infer(ctx context.Context, q *oippb.ModelInferRequest) (*oip.Respo
 		return nil, wrongAnswer(err)
 	}
 	return a, nil
+}
+
+// tooLong reports whether an error says that the answer to q is longer than is taken. The
+// library says so in the words that a server has for a request.
+func (r *rpc) tooLong(q *oippb.ModelInferRequest, err error) bool {
+	ours := fmt.Sprintf("vs. %d)", r.cfg.MaxResponse)
+	return strings.HasSuffix(status.Convert(err).Message(), ours) && int64(proto.Size(q)) <= r.cfg.MaxResponse
 }
 
 func (r *rpc) ready(ctx context.Context) error {

@@ -172,6 +172,12 @@ func TestLocalRefuses(t *testing.T) {
 			q.Inputs = []oip.Tensor{int32s("INPUT0", 100, make([]int32, 1600)...), int32s("INPUT1", 100, make([]int32, 1600)...)}
 		}, oip.TooLarge, "larger"},
 		{"zero byte", two, func(q *oip.Request) { q.Inputs = []oip.Tensor{word("a", "x\x00y", 1, 1), word("b", "x", 1, 1)} }, oip.BadInput, "zero byte"},
+		{"rows of nothing", two, func(q *oip.Request) {
+			q.Inputs = []oip.Tensor{word("a", "", 1_000_000, 0), word("b", "", 1_000_000, 0)}
+		}, oip.BadInput, "no elements"},
+		{"nothing of much", two, func(q *oip.Request) {
+			q.Inputs = []oip.Tensor{word("a", "", 0, math.MaxInt64), word("b", "", 0, math.MaxInt64)}
+		}, oip.BadInput, "no elements"},
 		{"symbols that differ", two, func(q *oip.Request) { q.Inputs = []oip.Tensor{word("a", "x", 1, 2), word("b", "x", 1, 3)} }, oip.BadInput, "as in other inputs"},
 	} {
 		q := pair(1, 2)
@@ -179,6 +185,22 @@ func TestLocalRefuses(t *testing.T) {
 		if _, err := c.l.Infer(t.Context(), q); code(err) != c.code || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: error %v (%v), want %v that says %q", c.name, err, code(err), c.code, c.why)
 		}
+	}
+}
+
+// A batch of no rows, and rows of no elements, are answered as what they are.
+func TestNoElements(t *testing.T) {
+	sums := local(t, graph(list(value("x", onnx.Float, "n", "k")), list(value("y", onnx.Float, "n")),
+		list(onnx.NewNode("ReduceSum", list("x", "axis"), list("y"), onnx.IntAttr("keepdims", 0))), &onnx.Tensor{Name: "axis", Type: onnx.Int64, Dims: []int64{1}, Raw: []byte{1, 0, 0, 0, 0, 0, 0, 0}}), LocalConfig{})
+	for _, shape := range [][]int64{{0, 3}, {0, 0}, {3, 0}, {1024, 0}} {
+		a, err := sums.Infer(t.Context(), &oip.Request{Inputs: []oip.Tensor{floats("x", shape)}})
+		if err != nil || !slices.Equal(a.Outputs[0].Shape, shape[:1]) {
+			t.Errorf("shape %v: answer %v, error %v; want one of shape %v", shape, a, err, shape[:1])
+		}
+	}
+	_, err := sums.Infer(t.Context(), &oip.Request{Inputs: []oip.Tensor{floats("x", []int64{1025, 0})}})
+	if code(err) != oip.BadInput {
+		t.Errorf("a thousand and more rows of nothing: error %v, want bad input", err)
 	}
 }
 

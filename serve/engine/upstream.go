@@ -104,8 +104,10 @@ type described struct {
 	at       time.Time
 }
 
-// fresh is how long a description is believed.
-const fresh = time.Minute
+const (
+	fresh    = time.Minute     // that a description is believed
+	askAgain = 5 * time.Second // after the server did not answer, so that not every call waits for it
+)
 
 // NewUpstream prepares to ask a server. It does not ask yet: the server may
 // start later.
@@ -184,7 +186,10 @@ func (u *Upstream) describe(ctx context.Context) (*described, error) {
 	})
 	if err != nil {
 		if known != nil && ctx.Err() == nil {
-			return known, nil
+			still := *known
+			still.at = time.Now().Add(askAgain - fresh)
+			u.known.Store(&still)
+			return &still, nil
 		}
 		return nil, err
 	}
@@ -225,7 +230,7 @@ func (u *Upstream) infer(ctx context.Context, q *oip.Request) (*oip.Response, er
 	if err != nil {
 		return nil, err
 	}
-	if err := u.complete(a, q); err != nil {
+	if err := u.complete(a, q, d.metadata); err != nil {
 		return nil, err
 	}
 	u.stats.ran(1, 0, time.Since(start), 0)
@@ -259,16 +264,31 @@ func (u *Upstream) passed(p oip.Parameters) oip.Parameters {
 	return out
 }
 
-// complete checks that an answer holds what was asked for, and drops the rest.
-func (u *Upstream) complete(a *oip.Response, q *oip.Request) error {
+// complete checks that an answer holds what was asked for, of the types that the
+// server declares, and drops the rest: what clients may see of an output is settled by
+// its name and type.
+func (u *Upstream) complete(a *oip.Response, q *oip.Request, m *oip.Metadata) error {
 	for _, o := range q.Outputs {
 		if a.Output(o.Name) == nil {
 			return wrongAnswer(fmt.Errorf("output %q is missing from the answer", o.Name))
 		}
 	}
-	a.Outputs = slices.DeleteFunc(a.Outputs, func(t oip.Tensor) bool { wanted, _ := q.Wants(t.Name); return !wanted })
+	declared := func(name string) *oip.TensorMetadata {
+		if i := slices.IndexFunc(m.Outputs, func(t oip.TensorMetadata) bool { return t.Name == name }); i >= 0 {
+			return &m.Outputs[i]
+		}
+		return nil
+	}
+	a.Outputs = slices.DeleteFunc(a.Outputs, func(t oip.Tensor) bool {
+		wanted, _ := q.Wants(t.Name)
+		return !wanted || len(m.Outputs) > 0 && declared(t.Name) == nil
+	})
 	for i := range a.Outputs {
-		a.Outputs[i].Parameters = u.passed(a.Outputs[i].Parameters)
+		t := &a.Outputs[i]
+		if d := declared(t.Name); d != nil && d.Datatype != t.Datatype {
+			return wrongAnswer(fmt.Errorf("output %q is %s, and declared as %s", t.Name, t.Datatype, d.Datatype))
+		}
+		t.Parameters = u.passed(t.Parameters)
 	}
 	return nil
 }

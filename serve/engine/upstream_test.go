@@ -26,6 +26,7 @@ import (
 	"github.com/redoubt-ml/redoubt/ml/ort"
 	"github.com/redoubt-ml/redoubt/ml/ort/orttest"
 	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 )
 
 func runtimeOf(t testing.TB) *ort.Runtime { return orttest.Runtime(t) }
@@ -192,6 +193,7 @@ func TestUpstreamFaults(t *testing.T) {
 			w.Header().Set("Inference-Header-Content-Length", "1000000")
 			_, _ = io.WriteString(w, "{}")
 		}, oip.Internal, "not understood"},
+		{"an output of another type than declared", refuse(200, `{"model_name":"simple","outputs":[{"name":"OUTPUT1","datatype":"FP32","shape":[1],"data":[1]}]}`), oip.Internal, "not understood"},
 		{"an output is missing", refuse(200, fmt.Sprintf(answer, "1")), oip.Internal, "not understood"},
 		{"too long an answer", refuse(200, strings.Repeat(" ", 5000)), oip.Internal, "not understood"},
 		{"compressed bomb", func(w http.ResponseWriter) {
@@ -212,6 +214,78 @@ func TestUpstreamFaults(t *testing.T) {
 		if e == nil || e.Code != c.code || !strings.Contains(e.Message, c.says) || strings.Contains(e.Message, "secret") {
 			t.Errorf("%s: %v %v, want %v that says %q", c.name, oip.Classify(err).Code, err, c.code, c.says)
 		}
+	}
+}
+
+// While a server says nothing of itself, what it said last holds, and not every call
+// waits for it to say something.
+func TestUpstreamKeepsSilent(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	var silent atomic.Bool
+	var asked atomic.Int32
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if silent.Load() && r.Method == http.MethodGet {
+			asked.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	u := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple"})
+	first, err := u.Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	silent.Store(true)
+	old := *u.known.Load()
+	old.at = time.Now().Add(-2 * fresh)
+	u.known.Store(&old)
+	for range 5 {
+		if m, err := u.Metadata(t.Context()); err != nil || m != first {
+			t.Errorf("metadata %v, %v; want what was said before", m, err)
+		}
+		if _, err := u.Infer(t.Context(), pair(1, 2)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("the server was asked %d times about itself, want once", n)
+	}
+}
+
+// An answer over gRPC that is too long is the server's fault, and no fault of the request.
+func TestUpstreamAnswersAtLength(t *testing.T) {
+	verbose := func(ctx context.Context, q any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		a, err := next(ctx, q)
+		if m, ok := a.(*oippb.ModelInferResponse); ok {
+			m.Id = strings.Repeat("a", 5000)
+		}
+		return a, err
+	}
+	over := (&server{engines: fixtures(t)}).overGRPC(t, "127.0.0.1:0", grpc.UnaryInterceptor(verbose))
+	u := upstream(t, UpstreamConfig{URL: "grpc://" + over + "/simple", MaxResponse: 4000})
+	if _, err := u.Infer(t.Context(), pair(1, 2)); code(err) != oip.Internal || !strings.Contains(err.Error(), "not understood") {
+		t.Errorf("%v (%v), want an answer that is not understood", err, code(err))
+	}
+}
+
+// What a server tells beside the outputs that it declares reaches nobody.
+func TestUpstreamAnswersMore(t *testing.T) {
+	s := &server{engines: fixtures(t)}
+	s.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost {
+			return false
+		}
+		_, _ = io.WriteString(w, `{"model_name":"simple","outputs":[{"name":"OUTPUT0","datatype":"INT32","shape":[1,1],"data":[3]},{"name":"logits","datatype":"FP32","shape":[1],"data":[0.5]}]}`)
+		return true
+	}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	a, err := upstream(t, UpstreamConfig{URL: web.URL + "/v2/models/simple"}).Infer(t.Context(), pair(1, 2))
+	if err != nil || len(a.Outputs) != 1 || a.Outputs[0].Name != "OUTPUT0" {
+		t.Errorf("answer %+v, error %v: want OUTPUT0 alone", a, err)
 	}
 }
 

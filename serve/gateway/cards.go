@@ -1,7 +1,10 @@
 package gateway
 
 import (
+	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
 )
@@ -111,23 +114,65 @@ func cardNumber(s string) bool {
 	return n >= 12 && n <= 19 && sum%10 == 0
 }
 
-// holdsCard reports whether a card number stands somewhere in a text.
+var (
+	// digitRuns are groups of digits that follow one another.
+	digitRuns = regexp.MustCompile(`\d+(?:[ -]{1,2}\d+)*`)
+	// printedDigits are groups as they are on cards, parted otherwise.
+	printedDigits = regexp.MustCompile(`\d{4}(?:[._/]\d{4}){3}|\d{4}[._/]\d{6}[._/]\d{4,5}`)
+)
+
+// holdsCard reports whether a card number stands somewhere in a text, also beside other
+// numbers, such as when the card expires.
 func holdsCard(s string) bool {
-	for from := 0; from < len(s); {
-		if s[from] < '0' || s[from] > '9' {
-			from++
-			continue
-		}
-		to := from
-		for to < len(s) && (s[to] >= '0' && s[to] <= '9' || (s[to] == ' ' || s[to] == '-') && to+1 < len(s) && s[to+1] >= '0' && s[to+1] <= '9') {
-			to++
-		}
-		if len(s[from:to]) <= 40 && cardNumber(s[from:to]) && s[from] != '0' {
+	s = plainDigits(s)
+	for _, run := range digitRuns.FindAllString(s, -1) {
+		if cardAmong(strings.FieldsFunc(run, func(r rune) bool { return r == ' ' || r == '-' })) {
 			return true
 		}
-		from = to
+	}
+	for _, n := range printedDigits.FindAllString(s, -1) {
+		if cardNumber(strings.NewReplacer(".", "", "_", "", "/", "").Replace(n)) && n[0] != '0' {
+			return true
+		}
 	}
 	return false
+}
+
+// cardAmong looks for a card number in a run of groups: one of them, all together, or
+// some that are as long as those on cards.
+func cardAmong(groups []string) bool {
+	for i := range groups {
+		number, printed := "", len(groups[i]) == 4
+		for j := i; j < len(groups) && len(number)+len(groups[j]) <= 19; j++ {
+			number += groups[j]
+			all := i == 0 && j == len(groups)-1
+			if (i == j || all || printed && len(number) >= 14) && cardNumber(number) && number[0] != '0' {
+				return true
+			}
+			printed = printed && (len(groups[j]) == 4 || len(groups[j]) == 6) // but for the last
+		}
+	}
+	return false
+}
+
+// plainDigits spells digits, spaces and dashes of all kinds as ASCII does, and leaves
+// out what is not seen.
+func plainDigits(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < utf8.RuneSelf && r > ' ':
+			return r
+		case r >= '\uff10' && r <= '\uff19': // digits as wide as Chinese characters
+			return r - '\uff10' + '0'
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.Is(unicode.Pd, r), r == '\u2212': // minus
+			return '-'
+		case unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // trackData reports whether a text holds what a magnetic stripe does (ISO/IEC

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 	"math"
 	mathrand "math/rand/v2"
 	"slices"
@@ -26,15 +27,46 @@ var disclose = &Guard{
 			if err != nil || c.Decision.Clearance == (policy.Clearance{}) {
 				return a, err
 			}
-			noise := newNoise(key, c)
 			for i := range a.Outputs {
 				if out := &a.Outputs[i]; c.Served.Model.Settings.scores(out) {
-					coarsen(out, c.Decision.Clearance, noise)
+					c.coarsen(out, key)
 				}
 			}
 			return a, nil
 		}
 	},
+}
+
+// width is how many scores of an output belong to one sample: the last dimension,
+// unless that counts the samples.
+func (s *Served) width(q *oip.Request, out *oip.Tensor) int {
+	switch n := len(out.Shape); {
+	case n == 0, n == 1 && s.perRow(q, out):
+		return 1
+	default:
+		return int(out.Shape[n-1])
+	}
+}
+
+// perRow reports whether the first dimension of an output counts samples, as that of
+// an input does. The only dimension of an output may as well be the classes of a single
+// sample: it is, unless the model declares it as it does the samples of an input.
+func (s *Served) perRow(q *oip.Request, out *oip.Tensor) bool {
+	if len(out.Shape) == 0 {
+		return false
+	}
+	declared := described(s.Metadata.Outputs, out.Name)
+	return slices.ContainsFunc(q.Inputs, func(in oip.Tensor) bool {
+		if len(in.Shape) == 0 || in.Shape[0] != out.Shape[0] {
+			return false
+		}
+		want := described(s.Metadata.Inputs, in.Name)
+		if len(out.Shape) > 1 || want == nil || declared == nil || len(declared.Shape) == 0 {
+			return true
+		}
+		open := want.Shape[0] < 0
+		return open == (declared.Shape[0] < 0) && (open || len(want.Shape) > 1)
+	})
 }
 
 // scores reports whether an output holds scores of classes.
@@ -45,28 +77,70 @@ func (s *Settings) scores(out *oip.Tensor) bool {
 	return floating(out.Datatype)
 }
 
-// newNoise is the random numbers of a call. They follow from the question and a
-// secret, so that asking again does not average them away.
-func newNoise(key []byte, c *Call) *mathrand.Rand {
-	mac := hmac.New(sha256.New, key)
-	part := func(b []byte) {
-		var size [8]byte
-		binary.LittleEndian.PutUint64(size[:], uint64(len(b)))
-		mac.Write(size[:])
-		mac.Write(b)
+// noise is random numbers that follow from the question and a secret, so that asking
+// again, alone or among others, does not average them away.
+type noise struct {
+	*mathrand.Rand
+	source *mathrand.ChaCha8
+	mac    hash.Hash
+}
+
+func newNoise(key []byte) *noise {
+	source := mathrand.NewChaCha8([32]byte{})
+	return &noise{mathrand.New(source), source, hmac.New(sha256.New, key)}
+}
+
+// about begins the numbers for what an output says of a sample, or of all where sample
+// is negative.
+func (n *noise) about(c *Call, out *oip.Tensor, sample int) {
+	n.mac.Reset()
+	for _, name := range []string{c.Model, c.Served.Version, string(c.Served.Digest), out.Name} {
+		n.part([]byte(name))
 	}
-	part([]byte(c.Model))
-	part([]byte(c.Served.Version))
-	part([]byte(c.Served.Digest))
 	for i := range c.Request.Inputs {
 		in := &c.Request.Inputs[i]
-		part([]byte(in.Name))
-		part(in.Raw)
-		for _, s := range in.Strings {
-			part(s)
+		raw, words := in.Raw, in.Strings
+		if sample >= 0 && len(in.Shape) > 0 && in.Shape[0] == out.Shape[0] {
+			raw, words = partOf(raw, sample, in.Shape[0]), partOf(words, sample, in.Shape[0])
+		}
+		n.part([]byte(in.Name))
+		n.part(plainZeros(raw, in.Datatype))
+		for _, s := range words {
+			n.part(s)
 		}
 	}
-	return mathrand.New(mathrand.NewChaCha8([32]byte(mac.Sum(nil))))
+	n.source.Seed([32]byte(n.mac.Sum(nil)))
+}
+
+func (n *noise) part(b []byte) {
+	var size [8]byte
+	binary.LittleEndian.PutUint64(size[:], uint64(len(b)))
+	n.mac.Write(size[:])
+	n.mac.Write(b)
+}
+
+// partOf is the i-th of so many equal parts.
+func partOf[T any](all []T, i int, parts int64) []T {
+	n := len(all) / int(parts)
+	return all[i*n : (i+1)*n]
+}
+
+// plainZeros makes of the elements of floats those that all spell alike which a model
+// takes for the same: zero has a sign, and what is not a number many forms.
+func plainZeros(raw []byte, d oip.Datatype) []byte {
+	if !floating(d) {
+		return raw
+	}
+	plain := oip.Tensor{Datatype: d, Raw: slices.Clone(raw)}
+	numbers := numbersOf(&plain)
+	for i := range numbers.n {
+		if v := numbers.at(i); v == 0 {
+			numbers.set(i, 0)
+		} else if v != v {
+			numbers.set(i, math.NaN())
+		}
+	}
+	return plain.Raw
 }
 
 // coarsen leaves of each row of scores what may be seen. The winner stays the
@@ -74,21 +148,29 @@ func newNoise(key []byte, c *Call) *mathrand.Rand {
 // scores are no probabilities; a label alone is one where it wins and zero
 // elsewhere. So shapes and types are what they were. A
 // single score a row is rounded, or for a label becomes 0 or 1 at its middle.
-func coarsen(out *oip.Tensor, may policy.Clearance, noise *mathrand.Rand) {
-	numbers := numbersOf(out)
-	width := 1
-	if len(out.Shape) > 1 {
-		width = int(out.Shape[len(out.Shape)-1])
-	}
-	if width == 0 {
+func (c *Call) coarsen(out *oip.Tensor, key []byte) {
+	numbers, width, may := numbersOf(out), c.Served.width(c.Request, out), c.Decision.Clearance
+	if width == 0 || numbers.n == 0 {
 		return
 	}
+	perRow, each := c.Served.perRow(c.Request, out), numbers.n
+	if perRow {
+		each /= int(out.Shape[0])
+	}
+	noise := newNoise(key)
 	row := make([]float64, width)
 	for from := 0; from+width <= numbers.n; from += width {
+		if may.Noise > 0 && from%each == 0 {
+			sample := -1
+			if perRow {
+				sample = from / each
+			}
+			noise.about(c, out, sample)
+		}
 		for j := range row {
 			row[j] = numbers.at(from + j)
 		}
-		coarsenRow(row, may, noise)
+		coarsenRow(row, may, noise.Rand)
 		for j, v := range row {
 			numbers.set(from+j, v)
 		}

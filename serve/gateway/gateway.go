@@ -28,11 +28,14 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
 	"github.com/redoubt-ml/redoubt/serve/limit"
 	"github.com/redoubt-ml/redoubt/serve/oip"
+	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
 	"github.com/redoubt-ml/redoubt/serve/policy"
 )
 
@@ -125,6 +128,7 @@ type Gateway struct {
 	cfg       Config
 	offer     atomic.Pointer[Offer]
 	ready     atomic.Bool
+	health    *health.Server // the same over gRPC
 	strangers strangers
 	origin    http.CrossOriginProtection
 
@@ -143,7 +147,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	g := &Gateway{cfg: cfg}
+	g := &Gateway{cfg: cfg, health: health.NewServer()}
 	nothing, err := NewOffer(context.Background(), Terms{}, nil)
 	if err != nil {
 		return nil, err
@@ -151,14 +155,23 @@ func New(cfg Config) (*Gateway, error) {
 	g.offer.Store(nothing)
 	g.enter = func(next Infer) Infer { return g.wrap(next, func(guard *Guard) bool { return !guard.Body }) }
 	g.infer = g.enter(g.wrap(g.answer, func(guard *Guard) bool { return guard.Body }))
-	g.ready.Store(true)
+	g.SetReady(true)
 	return g, nil
 }
 
 // SetReady says whether the gateway wants new calls: false from the moment a
 // shutdown begins, so that load balancers look elsewhere while calls under way
 // are finished.
-func (g *Gateway) SetReady(ready bool) { g.ready.Store(ready) }
+func (g *Gateway) SetReady(ready bool) {
+	g.ready.Store(ready)
+	status := grpc_health_v1.HealthCheckResponse_NOT_SERVING
+	if ready {
+		status = grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	for _, service := range []string{"", oippb.GRPCInferenceService_ServiceDesc.ServiceName} {
+		g.health.SetServingStatus(service, status)
+	}
+}
 
 // Ready reports whether the gateway wants new calls.
 func (g *Gateway) Ready() bool { return g.ready.Load() }

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -194,6 +195,7 @@ type house struct {
 	diary *diary
 	http  *httptest.Server
 	rpc   oippb.GRPCInferenceServiceClient
+	conn  *grpc.ClientConn // of rpc
 }
 
 var everybody = people{
@@ -238,7 +240,7 @@ func buildOn(t *testing.T, terms gateway.Terms, cfg gateway.Config, models ...*g
 	go func() { done <- s.Serve(pipe) }()
 	t.Cleanup(func() {
 		s.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // before it began, where a test was quick
 			t.Error(err)
 		}
 	})
@@ -248,7 +250,7 @@ func buildOn(t *testing.T, terms gateway.Terms, cfg gateway.Config, models ...*g
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	h.rpc = oippb.NewGRPCInferenceServiceClient(conn)
+	h.rpc, h.conn = oippb.NewGRPCInferenceServiceClient(conn), conn
 	return h
 }
 
@@ -441,6 +443,20 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// Triton's client compresses its messages in two ways.
+func TestCompressedOverGRPC(t *testing.T) {
+	h := build(t, gateway.Config{}, loans())
+	q := &oippb.ModelInferRequest{ModelName: "loans",
+		Inputs:           []*oippb.ModelInferRequest_InferInputTensor{{Name: "x", Datatype: "FP32", Shape: []int64{1000, 2}}},
+		RawInputContents: [][]byte{make([]byte, 8000)}}
+	for _, coding := range []string{"gzip", "deflate"} {
+		a, err := h.rpc.ModelInfer(as(t, "user"), q, grpc.UseCompressor(coding))
+		if err != nil || len(a.RawOutputContents) != 2 || len(a.RawOutputContents[1]) != 12000 {
+			t.Errorf("%s: %v", coding, err)
+		}
+	}
+}
+
 func TestOverGRPC(t *testing.T) {
 	h := build(t, gateway.Config{}, loans())
 	ctx := as(t, "developer")
@@ -457,7 +473,7 @@ func TestOverGRPC(t *testing.T) {
 		t.Errorf("config %v, %v", config, err)
 	}
 	index, err := h.rpc.RepositoryIndex(ctx, &oippb.RepositoryIndexRequest{})
-	if err != nil || len(index.Models) != 1 {
+	if err != nil || len(index.Models) != 2 || index.Models[0].Version != "2" || index.Models[1].Version != "1" || index.Models[1].Name != "loans" {
 		t.Errorf("index %v, %v", index, err)
 	}
 	if _, err := h.rpc.RepositoryModelLoad(ctx, &oippb.RepositoryModelLoadRequest{}); status.Code(err) != codes.Unimplemented {
@@ -483,6 +499,9 @@ func TestOverGRPC(t *testing.T) {
 		a, err := stream.Recv()
 		if err != nil || (a.ErrorMessage == "") != (name == "loans") || a.InferResponse.Id != name {
 			t.Errorf("stream to %s: %v, %v", name, a, err)
+		}
+		if p := a.GetInferResponse().GetParameters()["triton_final_response"]; !p.GetBoolParam() {
+			t.Errorf("stream to %s: the answer does not say that it is the last: %v", name, a)
 		}
 	}
 	if err := stream.CloseSend(); err != nil {
@@ -819,12 +838,101 @@ func TestOfferIsReplaced(t *testing.T) {
 
 func TestDrainingIsNotReady(t *testing.T) {
 	h := build(t, gateway.Config{}, loans())
+	health := func(want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "inference.GRPCInferenceService"} {
+			a, err := grpc_health_v1.NewHealthClient(h.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
+			if err != nil || a.Status != want {
+				t.Errorf("health of %q over gRPC: %v, %v; want %v", service, a, err, want)
+			}
+		}
+	}
+	health(grpc_health_v1.HealthCheckResponse_SERVING)
 	h.SetReady(false)
+	health(grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	if code, _, _ := h.ask(t, "", "GET", "/v2/health/ready", ""); code != 503 {
 		t.Errorf("ready: %d", code)
 	}
 	if code, _, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); code != 200 {
 		t.Errorf("a call under way: %d", code)
+	}
+}
+
+// counting is a model that keeps statistics.
+type counting struct{ scorer }
+
+func (*counting) Statistics() *oip.Statistics { return &oip.Statistics{InferenceCount: 7} }
+
+// Statistics and the index tell of every version, as Triton's do.
+func TestEveryVersionIsTold(t *testing.T) {
+	m := loans()
+	for i := range m.Versions {
+		m.Versions[i].Engine = &counting{}
+	}
+	h := build(t, gateway.Config{}, m)
+	for path, want := range map[string][]string{
+		"GET /v2/models/stats":                  {`"version":"2"`, `"version":"1"`},
+		"GET /v2/models/loans/stats":            {`"version":"2"`, `"version":"1"`},
+		"GET /v2/models/loans/versions/1/stats": {`"version":"1"`},
+		"POST /v2/repository/index":             {`"version":"2"`, `"version":"1"`},
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		code, body, _ := h.ask(t, "developer", method, path, "")
+		if code != 200 || strings.Count(body, `"version"`) != len(want) || slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(body, w) }) {
+			t.Errorf("%s: %d %s, want %s", path, code, body, want)
+		}
+	}
+	for model, want := range map[string]int{"": 2, "loans": 2} {
+		a, err := h.rpc.ModelStatistics(as(t, "developer"), &oippb.ModelStatisticsRequest{Name: model})
+		if err != nil || len(a.ModelStats) != want {
+			t.Errorf("statistics of %q over gRPC: %v, %v; want %d versions", model, a, err, want)
+		}
+	}
+}
+
+// changing is a model whose server says what it is told to.
+type changing struct {
+	scorer
+	says *oip.Metadata // nil is away
+}
+
+func (c *changing) Metadata(context.Context) (*oip.Metadata, error) {
+	if c.says == nil {
+		return nil, oip.Errorf(oip.Unavailable, "away")
+	}
+	return c.says, nil
+}
+
+// What an upstream server says of its model holds from when it says so, as long as the
+// settings fit it.
+func TestModelsThatChange(t *testing.T) {
+	usual, err := (&scorer{}).Metadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	low := 0.0
+	e, m := &changing{}, loans()
+	m.Versions, m.Settings.Inputs = []gateway.Version{{Name: "1", Engine: e, Later: true}}, map[string]gateway.Rule{"x": {Min: &low}}
+	h := build(t, gateway.Config{}, m)
+	wide, other := *usual, *usual
+	wide.Inputs = []oip.TensorMetadata{{Name: "x", Datatype: oip.FP32, Shape: []int64{-1, 3}}}
+	other.Inputs = []oip.TensorMetadata{{Name: "z", Datatype: oip.FP32, Shape: []int64{-1, 2}}}
+	for _, c := range []struct {
+		name string
+		says *oip.Metadata
+		code int
+		body string
+	}{
+		{"away", nil, 503, "away"},
+		{"there", usual, 200, `"model_name"`},
+		{"another shape", &wide, 400, "expected [-1 3]"},
+		{"an input that the settings do not speak of", &other, 503, "model 'loans' is not ready"},
+		{"there again", usual, 200, `"model_name"`},
+	} {
+		e.says = c.says
+		if code, body, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", row); code != c.code || !strings.Contains(body, c.body) {
+			t.Errorf("%s: %d %s, want %d that says %q", c.name, code, body, c.code, c.body)
+		}
 	}
 }
 
@@ -838,6 +946,7 @@ func TestOffersAreChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*gateway.Model){
+		"one away":      func(m *gateway.Model) { m.Versions[0].Engine = &changing{} },
 		"no version":    func(m *gateway.Model) { m.Versions = nil },
 		"a bad name":    func(m *gateway.Model) { m.Name = "a/b" },
 		"a bad version": func(m *gateway.Model) { m.Versions[0].Name = "" },

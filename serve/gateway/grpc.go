@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -43,7 +42,7 @@ func (g *Gateway) Server(security credentials.TransportCredentials, most int) *g
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 5 * time.Minute}),
 	)
 	s.RegisterService(g.admitted(oippb.GRPCInferenceService_ServiceDesc), &rpc{g: g})
-	s.RegisterService(g.admitted(grpc_health_v1.Health_ServiceDesc), health.NewServer())
+	s.RegisterService(g.admitted(grpc_health_v1.Health_ServiceDesc), g.health)
 	return s
 }
 
@@ -134,6 +133,10 @@ func (s *rpc) infer(ctx context.Context, m *oippb.ModelInferRequest) (*Call, *oi
 	return c, oip.ResponseToGRPC(a, c.Request), nil
 }
 
+// final is what clients of Triton, whose models may answer a message several times, wait
+// for: that no more comes for it.
+const final = "triton_final_response"
+
 // ModelStreamInfer answers the messages of a stream in their order, each as a
 // call of its own.
 func (s *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[oippb.ModelInferRequest, oippb.ModelStreamInferResponse]) error {
@@ -151,6 +154,10 @@ func (s *rpc) ModelStreamInfer(stream grpc.BidiStreamingServer[oippb.ModelInferR
 			out.ErrorMessage = oip.Classify(err).GRPCStatus().Message()
 			out.InferResponse = &oippb.ModelInferResponse{ModelName: m.GetModelName(), Id: m.GetId()}
 		}
+		if out.InferResponse.Parameters == nil {
+			out.InferResponse.Parameters = map[string]*oippb.InferParameter{}
+		}
+		out.InferResponse.Parameters[final] = &oippb.InferParameter{ParameterChoice: &oippb.InferParameter_BoolParam{BoolParam: true}}
 		if err := stream.Send(out); err != nil {
 			return err
 		}
@@ -189,14 +196,22 @@ func (s *rpc) ServerMetadata(ctx context.Context, _ *oippb.ServerMetadataRequest
 func (s *rpc) ModelMetadata(ctx context.Context, m *oippb.ModelMetadataRequest) (*oippb.ModelMetadataResponse, error) {
 	c := s.call(ctx, policy.Invoke, m.GetName(), m.GetVersion())
 	return tell(s, ctx, c, func(context.Context) (*oippb.ModelMetadataResponse, error) {
-		return oip.MetadataToGRPC(c.Served.Metadata), nil
+		m, err := c.Served.described()
+		if err != nil {
+			return nil, err
+		}
+		return oip.MetadataToGRPC(m), nil
 	})
 }
 
 func (s *rpc) ModelConfig(ctx context.Context, m *oippb.ModelConfigRequest) (*oippb.ModelConfigResponse, error) {
 	c := s.call(ctx, policy.Read, m.GetName(), m.GetVersion())
 	return tell(s, ctx, c, func(context.Context) (*oippb.ModelConfigResponse, error) {
-		return &oippb.ModelConfigResponse{Config: oip.ConfigToGRPC(c.Served.config())}, nil
+		config, err := c.Served.config()
+		if err != nil {
+			return nil, err
+		}
+		return &oippb.ModelConfigResponse{Config: oip.ConfigToGRPC(config)}, nil
 	})
 }
 

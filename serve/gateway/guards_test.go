@@ -232,6 +232,20 @@ func TestCardData(t *testing.T) {
 		{"memo", "%B4111111111111111^DOE/JOHN^2512101?", 422},
 		{"memo", ";4111111111111111=25121010000?", 422},
 		{"memo", "100%B; 12=3", 200},
+		// Beside other numbers, and parted as people and pages do.
+		{"memo", "4111 1111 1111 1111 12/27", 422},
+		{"memo", "pay 25 4111111111111111", 422},
+		{"memo", "4111-1111-1111-1111-123", 422},
+		{"memo", "3782 822463 10005 exp 2027", 422},
+		{"memo", "4111\u00a01111\u00a01111\u00a01111", 422},
+		{"memo", "4111\t1111\t1111\t1111", 422},
+		{"memo", "4111\u20111111\u20111111\u20111111", 422},
+		{"memo", "4111.1111.1111.1111", 422},
+		{"memo", "4111_1111_1111_1111", 422},
+		{"memo", "\uff14\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11\uff11", 422},
+		{"memo", "41111111\u200b11111111", 422},
+		{"memo", "in 2019 2020 2021 we sold 1.234.567.890.128", 200},
+		{"memo", "call +49 30 1234 5678 on 2026-11-28 10 30", 200},
 	} {
 		h := build(c.input)
 		body, _ := json.Marshal(map[string]string{"text": c.text})
@@ -318,6 +332,24 @@ func TestDisclose(t *testing.T) {
 	one, again := scoresOf(t, noisy, "1,2"), scoresOf(t, noisy, "1,2")
 	if slices.Equal(one, full) || !slices.Equal(one, again) {
 		t.Errorf("noise: %v, then %v; without %v", one, again, full)
+	}
+	// Nor does it help to ask many times at once, among others, or with another zero.
+	all := func(features string) (scores [][]float64) {
+		code, body, _ := noisy.ask(t, "user", "POST", "/api/v1/models/loans/predict", `{"features":[`+features+`]}`)
+		var a struct{ Predictions []struct{ Scores []float64 } }
+		if err := json.Unmarshal([]byte(body), &a); code != 200 || err != nil {
+			t.Fatalf("%d %s", code, body)
+		}
+		for _, p := range a.Predictions {
+			scores = append(scores, p.Scores)
+		}
+		return scores
+	}
+	if got := all(`{"x":[1,2]},{"x":[3,4]},{"x":[1,2]}`); !slices.Equal(got[0], one) || !slices.Equal(got[2], one) || slices.Equal(got[1], one) {
+		t.Errorf("noise among others: %v, alone %v", got, one)
+	}
+	if got := all(`{"x":[0,2]},{"x":[-0.0,2]}`); !slices.Equal(got[0], got[1]) {
+		t.Errorf("noise of 0 and -0: %v", got)
 	}
 	// The winner stays, however much noise there is: of 200 questions with a close
 	// race, none changes its label. (Without the swap about half would.)

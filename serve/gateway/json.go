@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -21,6 +23,9 @@ func parseJSON(b []byte) (any, error) {
 	if !utf8.Valid(b) {
 		return nil, errors.New("the body is not UTF-8")
 	}
+	if err := wholeSurrogates(b); err != nil {
+		return nil, err
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
 	left := maxMembers
@@ -32,6 +37,36 @@ func parseJSON(b []byte) (any, error) {
 		return nil, errors.New("something follows the JSON value")
 	}
 	return v, nil
+}
+
+// wholeSurrogates refuses half a surrogate pair, of which the decoder would make another
+// character: the model would see another text than the client sent.
+func wholeSurrogates(b []byte) error {
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 {
+			return nil
+		}
+		b = b[i:]
+		r, _ := escapedRune(b)
+		size := 2 // of an escape that is none of those, if the decoder takes it
+		if utf16.IsSurrogate(r) {
+			size = 12
+			if low, _ := escapedRune(b[6:]); utf16.DecodeRune(r, low) == utf8.RuneError {
+				return errors.New("the JSON holds half a surrogate pair")
+			}
+		}
+		b = b[min(size, len(b)):]
+	}
+}
+
+// escapedRune reads the \uXXXX that b begins with.
+func escapedRune(b []byte) (rune, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return rune(n), err == nil
 }
 
 func parseValue(d *json.Decoder, depth int, left *int) (any, error) {

@@ -31,7 +31,7 @@ func (g *Gateway) serverMetadata() oip.ServerMetadata {
 // ask asks the call's model whether it is ready.
 func (c *Call) ready(ctx context.Context) error {
 	if err := c.Served.Engine.Ready(ctx); err != nil {
-		return &oip.Error{Code: oip.Unavailable, Message: "model '" + c.Model + "' is not ready", Err: err}
+		return c.Served.unready(err)
 	}
 	return nil
 }
@@ -51,14 +51,31 @@ func (g *Gateway) visible(c *Call) []*Served {
 // counted engines keep statistics.
 type counted interface{ Statistics() *oip.Statistics }
 
-// statistics are those of the call's model, or of all that the caller may read.
+// versions are those of a model.
+func (o *Offer) versions(m *Model) []*Served {
+	list := make([]*Served, len(m.Versions))
+	for i, v := range m.Versions {
+		list[i] = o.find(m.Name, v.Name)
+	}
+	return list
+}
+
+// statistics are those of the call's version, of all of its model where it names none,
+// or of all that the caller may read.
 func (g *Gateway) statistics(c *Call) []oip.Statistics {
 	list := []oip.Statistics{}
-	models := []*Served{c.Served}
-	if c.Served == nil {
-		models = g.visible(c)
+	var versions []*Served
+	switch {
+	case c.Served == nil:
+		for _, s := range g.visible(c) {
+			versions = append(versions, c.offer.versions(s.Model)...)
+		}
+	case c.Version == "":
+		versions = c.offer.versions(c.Served.Model)
+	default:
+		versions = []*Served{c.Served}
 	}
-	for _, s := range models {
+	for _, s := range versions {
 		if e, ok := s.Engine.(counted); ok {
 			stats := *e.Statistics()
 			stats.Name, stats.Version = s.Model.Name, s.Version
@@ -70,7 +87,13 @@ func (g *Gateway) statistics(c *Call) []oip.Statistics {
 
 // config is a model's configuration in the form that Triton's clients read. The
 // shapes hold the batch.
-func (s *Served) config() *oip.Config { return oip.ConfigOf(s.Metadata, 0) }
+func (s *Served) config() (*oip.Config, error) {
+	m, err := s.described()
+	if err != nil {
+		return nil, err
+	}
+	return oip.ConfigOf(m, 0), nil
+}
 
 // indexed is an entry of the repository's index.
 type indexed struct {
@@ -82,12 +105,14 @@ type indexed struct {
 
 func (g *Gateway) index(ctx context.Context, c *Call) []indexed {
 	list := []indexed{}
-	for _, s := range g.visible(c) {
-		e := indexed{Name: s.Model.Name, Version: s.Version, State: "READY"}
-		if s.Engine.Ready(ctx) != nil {
-			e.State = "UNAVAILABLE"
+	for _, visible := range g.visible(c) {
+		for _, s := range c.offer.versions(visible.Model) {
+			e := indexed{Name: s.Model.Name, Version: s.Version, State: "READY", Reason: s.refusal()}
+			if e.Reason != "" || s.Engine.Ready(ctx) != nil {
+				e.State = "UNAVAILABLE"
+			}
+			list = append(list, e)
 		}
-		list = append(list, e)
 	}
 	return list
 }
@@ -110,7 +135,7 @@ func (t *transport) server() error {
 }
 
 func (t *transport) metadata() error {
-	return look(t, policy.Invoke, func(_ context.Context, c *Call) (*oip.Metadata, error) { return c.Served.Metadata, nil })
+	return look(t, policy.Invoke, func(_ context.Context, c *Call) (*oip.Metadata, error) { return c.Served.described() })
 }
 
 func (t *transport) modelReady() error {
@@ -134,7 +159,7 @@ func (t *transport) index() error {
 }
 
 func (t *transport) config() error {
-	return look(t, policy.Read, func(_ context.Context, c *Call) (*oip.Config, error) { return c.Served.config(), nil })
+	return look(t, policy.Read, func(_ context.Context, c *Call) (*oip.Config, error) { return c.Served.config() })
 }
 
 func (t *transport) statistics() error {

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/redoubt-ml/redoubt"
@@ -55,6 +57,9 @@ type Version struct {
 	Engine Engine
 	// Digest is that of the file, if it is here.
 	Digest redoubt.Digest
+	// Later lets the engine be away when the version is offered: calls ask it again, and
+	// are refused until it answers.
+	Later bool
 	// Refused says why the version may not be routed to; it then has no engine, and
 	// calls are told. Until ends the time in which it may, if that is not zero.
 	Refused string
@@ -124,6 +129,51 @@ type Served struct {
 
 	refused string
 	until   time.Time
+
+	own      *oip.Metadata          // what the engine says of itself; nil while it has said nothing
+	versions []string               // the model's
+	latest   atomic.Pointer[Served] // by what the engine said last
+}
+
+// now is the version by what its engine says of it today: an upstream server may have
+// been away when the version was offered, or serve another model by now.
+func (s *Served) now(ctx context.Context) (*Served, error) {
+	own, err := s.Engine.Metadata(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if own == s.own {
+		return s, nil
+	}
+	if last := s.latest.Load(); last != nil && own == last.own {
+		return last, nil
+	}
+	if err := s.Model.Settings.check(own); err != nil {
+		return nil, s.unready(fmt.Errorf("what its server says of it does not fit the settings: %w", err))
+	}
+	last := &Served{Model: s.Model, Version: s.Version, Engine: s.Engine, Digest: s.Digest, refused: s.refused, until: s.until, versions: s.versions}
+	last.describe(own)
+	s.latest.Store(last)
+	return last, nil
+}
+
+// describe enters what the engine says.
+func (s *Served) describe(own *oip.Metadata) {
+	mine := *own
+	mine.Name, mine.Versions = s.Model.Name, s.versions
+	s.own, s.Metadata = own, &mine
+}
+
+// described is what is told of the version: nothing while its engine has said nothing.
+func (s *Served) described() (*oip.Metadata, error) {
+	if s.own == nil {
+		return nil, s.unready(nil)
+	}
+	return s.Metadata, nil
+}
+
+func (s *Served) unready(why error) error {
+	return &oip.Error{Code: oip.Unavailable, Message: "model '" + s.Model.Name + "' is not ready", Err: why}
 }
 
 // refusal is why the version may not be routed to now, "" if it may.
@@ -168,16 +218,20 @@ func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 		if v.Refused != "" {
 			continue
 		}
+		s := out[v.Name]
+		s.versions = names
 		own, err := v.Engine.Metadata(ctx)
+		if v.Later && away(err) {
+			s.Metadata = &oip.Metadata{Name: m.Name, Versions: names}
+			continue
+		}
+		if err == nil {
+			err = m.Settings.check(own)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("version %s: %w", v.Name, err)
 		}
-		if err := m.Settings.check(own); err != nil {
-			return nil, fmt.Errorf("version %s: %w", v.Name, err)
-		}
-		mine := *own
-		mine.Name, mine.Versions = m.Name, names
-		out[v.Name].Metadata = &mine
+		s.describe(own)
 	}
 	for alias, to := range m.Aliases {
 		if !nameable(alias) || out[alias] != nil || out[to] == nil {
@@ -193,10 +247,17 @@ func (m *Model) versions(ctx context.Context) (map[string]*Served, error) {
 	return out, nil
 }
 
-// check holds the settings against the model: they speak of its inputs.
+// away reports whether an engine does not answer now, and may later.
+func away(err error) bool {
+	var e *oip.Error
+	return errors.As(err, &e) && (e.Code == oip.Unavailable || e.Code == oip.Deadline)
+}
+
+// check holds the settings against the model: they speak of its inputs, if its server
+// says what it takes.
 func (s *Settings) check(m *oip.Metadata) error {
 	for _, name := range slices.Sorted(maps.Keys(s.Inputs)) {
-		if described(m.Inputs, name) == nil {
+		if len(m.Inputs) > 0 && described(m.Inputs, name) == nil {
 			return fmt.Errorf("the settings speak of an input %q, which the model does not have", name)
 		}
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
@@ -24,12 +25,26 @@ var normalise = &Guard{
 	},
 }
 
+// clip leaves numbers within the interval as they are: a whole one may be more than
+// float64 holds. Others become the nearest of the type that lies within.
+func (r *Rule) clip(in *oip.Tensor) {
+	numbers := numbersOf(in)
+	low, high := r.Clip[0], r.Clip[1]
+	if !floating(in.Datatype) {
+		low, high = math.Ceil(low), math.Floor(high)
+	}
+	for i := range numbers.n {
+		if v := numbers.at(i); v < low {
+			numbers.set(i, low)
+		} else if v > high {
+			numbers.set(i, high)
+		}
+	}
+}
+
 func (r *Rule) normalise(in *oip.Tensor) {
 	if r.Clip != nil {
-		numbers := numbersOf(in)
-		for i := range numbers.n {
-			numbers.set(i, min(max(numbers.at(i), r.Clip[0]), r.Clip[1]))
-		}
+		r.clip(in)
 	}
 	if r.Strip == "" && !r.Trim {
 		return

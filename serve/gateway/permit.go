@@ -35,6 +35,13 @@ var permit = &Guard{
 			if why := c.Served.refusal(); why != "" {
 				return nil, oip.Errorf(oip.Denied, "model '%s', version %s, is not routed to: %s", c.Model, or(c.Served.Version, "none"), why)
 			}
+			served, err := c.Served.now(ctx)
+			switch {
+			case err == nil:
+				c.Served = served
+			case !c.asks: // that it is not ready may be what is asked
+				return nil, err
+			}
 			return next(ctx, c)
 		}
 	},

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"mime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -20,7 +22,7 @@ import (
 //
 // Features are the columns of the model's feature schema; of a model without one,
 // its inputs by name. The answer has for each row the predicted class, or the
-// number predicted, and the outputs.
+// number predicted, and the outputs; beside a list, the outputs of all rows together.
 func (t *transport) predict() error {
 	c := t.call(Predict, policy.Invoke)
 	single := true
@@ -35,19 +37,22 @@ func (t *transport) predict() error {
 	if err != nil {
 		return err
 	}
-	rows := c.Served.predictions(a)
+	rows, whole := c.Served.predictions(c.Request, a)
 	body := map[string]any{"model": c.Model, "model_version": c.Served.Version, "request_id": c.ID}
 	if single && len(rows) == 1 {
 		maps.Copy(body, rows[0])
 	} else {
 		body["predictions"] = rows
+		if len(whole) > 0 {
+			body["outputs"] = whole
+		}
 	}
 	return t.write(body)
 }
 
 // readNamed makes tensors of named features or text.
 func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single bool, err error) {
-	if kind := t.r.Header.Get("Content-Type"); kind != "application/json" {
+	if kind := one(t.r.Header.Values("Content-Type")); !isJSON(kind) {
 		return nil, false, oip.Errorf(oip.UnsupportedMedia, "content type %s is not read: send application/json", strconv.Quote(clip(kind)))
 	}
 	b, err := oip.ReadBody(t.r.Body, t.r.Header.Values("Content-Encoding"), t.r.ContentLength, lim)
@@ -69,6 +74,9 @@ func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single
 		}
 		given = value
 	}
+	if len(s.Metadata.Inputs) == 0 {
+		return nil, false, oip.Errorf(oip.BadInput, "model '%s' does not say what it takes: send tensors", s.Model.Name)
+	}
 	list, many := given.([]any)
 	if !many {
 		list = []any{given}
@@ -82,6 +90,14 @@ func (t *transport) readNamed(s *Served, lim oip.Limits) (q *oip.Request, single
 		q, err = s.featureRequest(list)
 	}
 	return q, !many, err
+}
+
+// isJSON reports whether a content type is that of JSON, which is UTF-8: many clients
+// say so.
+func isJSON(media string) bool {
+	kind, parameters, err := mime.ParseMediaType(media)
+	charset, said := parameters["charset"]
+	return err == nil && kind == "application/json" && (!said || strings.EqualFold(charset, "utf-8"))
 }
 
 // textRequest is a request for a model with one input of texts.
@@ -122,7 +138,7 @@ func (s *Served) featureRequest(list []any) (*oip.Request, error) {
 	if len(s.Metadata.Inputs) != 1 {
 		return nil, oip.Errorf(oip.BadInput, "model '%s' has inputs beside its features: send tensors", s.Model.Name)
 	}
-	var values []float32
+	var values []float64
 	for i, row := range rows {
 		if values, err = s.Model.Settings.Rows.Append(values, row); err != nil {
 			return nil, oip.Errorf(oip.Unprocessable, "row %d: %v", i, err)
@@ -131,9 +147,9 @@ func (s *Served) featureRequest(list []any) (*oip.Request, error) {
 	t := oip.Tensor{Name: in.Name, Datatype: in.Datatype, Shape: []int64{int64(len(rows)), int64(s.Model.Settings.Rows.Width())}}
 	for _, v := range values {
 		if in.Datatype == oip.FP64 {
-			t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(float64(v)))
+			t.Raw = binary.LittleEndian.AppendUint64(t.Raw, math.Float64bits(v))
 		} else {
-			t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(v))
+			t.Raw = binary.LittleEndian.AppendUint32(t.Raw, math.Float32bits(float32(v)))
 		}
 	}
 	return &oip.Request{Inputs: []oip.Tensor{t}, BinaryOutput: true}, nil
@@ -158,7 +174,7 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 	}
 	tensors := make([]tensor, len(s.Metadata.Inputs))
 	for k, in := range s.Metadata.Inputs {
-		var data []any
+		data := []any{}
 		for i, row := range rows {
 			v, ok := row[in.Name]
 			if !ok {
@@ -166,21 +182,91 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 			}
 			before := len(data)
 			data = flatten(data, v)
+			if err := kindOf(in.Datatype).check(data[before:]); err != nil {
+				return nil, oip.Errorf(oip.Unprocessable, "row %d: feature '%s': %v", i, in.Name, err)
+			}
 			if (len(data)-before)*len(rows) != len(data)*len(rows)/(i+1) {
 				return nil, oip.Errorf(oip.Unprocessable, "row %d: feature '%s' has another number of values than in the rows before", i, in.Name)
 			}
 		}
-		tensors[k] = tensor{in.Name, in.Datatype, shapeFor(in.Shape, len(rows), len(data)/len(rows)), data}
+		datatype := in.Datatype
+		if datatype.BinaryOnly() {
+			datatype = oip.FP32 // and narrowed afterwards
+		}
+		shape := shapeFor(in.Shape, len(rows), len(data)/len(rows))
+		if (&oip.Tensor{Shape: shape}).Len() != int64(len(data)) {
+			return nil, oip.Errorf(oip.Unprocessable, "feature '%s': %d rows of %d values do not fit the model, which takes %v in a call", in.Name, len(rows), len(data)/len(rows), in.Shape)
+		}
+		tensors[k] = tensor{in.Name, datatype, shape, data}
 	}
 	text, err := json.Marshal(map[string]any{"inputs": tensors})
 	if err != nil {
 		return nil, fmt.Errorf("encode features: %w", err)
 	}
 	q, err := oip.DecodeRequest(text, nil)
-	if err == nil {
-		q.BinaryOutput = true
+	if err != nil {
+		return nil, err
 	}
-	return q, err
+	q.BinaryOutput = true
+	for k, in := range s.Metadata.Inputs {
+		if in.Datatype.BinaryOnly() {
+			if err := narrow(&q.Inputs[k], in.Datatype); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return q, nil
+}
+
+// kind is what people call the values of an input.
+type kind string
+
+func kindOf(d oip.Datatype) kind {
+	switch {
+	case d == oip.BYTES:
+		return "a text"
+	case d == oip.BOOL:
+		return "true or false"
+	case floating(d):
+		return "a number"
+	}
+	return "a whole number"
+}
+
+// check reports a value of another kind. Whether numbers are of the type is for the
+// protocol's decoder.
+func (k kind) check(values []any) error {
+	for _, v := range values {
+		ok := false
+		switch v.(type) {
+		case string:
+			ok = k == "a text"
+		case bool:
+			ok = k == "true or false"
+		case json.Number:
+			ok = k != "a text"
+		}
+		if !ok {
+			return fmt.Errorf("%s is wanted", k)
+		}
+	}
+	return nil
+}
+
+// narrow makes a tensor of FP32 one of a type of two bytes, which has no form in the
+// protocol's JSON.
+func narrow(t *oip.Tensor, to oip.Datatype) error {
+	wide := numbersOf(t)
+	out := oip.Tensor{Name: t.Name, Datatype: to, Shape: t.Shape, Raw: make([]byte, 2*wide.n)}
+	narrow := numbersOf(&out)
+	for i := range wide.n {
+		v := wide.at(i)
+		if narrow.set(i, v); math.IsInf(narrow.at(i), 0) {
+			return oip.Errorf(oip.BadInput, "tensor %q: %s holds no %v", clip(t.Name), to, v)
+		}
+	}
+	*t = out
+	return nil
 }
 
 // flatten appends the values of nested lists.
@@ -196,9 +282,13 @@ func flatten(data []any, v any) []any {
 }
 
 // shapeFor fits rows of so many elements into a declared shape: the first free
-// dimension is the number of rows, the next what is left of the elements.
+// dimension is the number of rows, the next what is left of the elements. Where there
+// is no other, a single row is a sequence.
 func shapeFor(declared []int64, rows, elements int) []int64 {
 	shape := slices.Clone(declared)
+	if len(shape) == 1 && shape[0] < 0 && rows == 1 {
+		rows = elements
+	}
 	left := int64(elements)
 	if len(shape) > 0 && shape[0] < 0 {
 		shape[0] = int64(rows)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"math"
 
 	"github.com/redoubt-ml/redoubt/serve/oip"
@@ -8,39 +9,52 @@ import (
 
 // predictions are an answer row by row: under "prediction" the class, by name
 // where the feature schema names them, or the number of a regression; under
-// "scores" those of the classes; under "outputs" everything by its name.
-func (s *Served) predictions(a *oip.Response) []map[string]any {
-	rows := 1
-	if len(a.Outputs) > 0 && len(a.Outputs[0].Shape) > 0 {
-		rows = int(a.Outputs[0].Shape[0])
-		for i := range a.Outputs {
-			if sh := a.Outputs[i].Shape; len(sh) == 0 || sh[0] != int64(rows) {
-				rows = 1 // the outputs are not one a row
-			}
-		}
+// "scores" those of the classes; under "outputs" everything by its name. Outputs that
+// are of all rows together are returned as whole.
+func (s *Served) predictions(q *oip.Request, a *oip.Response) (list []map[string]any, whole map[string]any) {
+	rows := s.rows(q, a)
+	list, whole = make([]map[string]any, rows), map[string]any{}
+	for i := range list {
+		list[i] = map[string]any{"outputs": map[string]any{}}
 	}
-	out := make([]map[string]any, rows)
-	for i := range out {
-		row := map[string]any{}
-		outputs := map[string]any{}
-		for k := range a.Outputs {
-			t := &a.Outputs[k]
-			values := valuesOf(t)
-			n := len(values) / rows
-			if n == 0 {
-				continue
-			}
-			values = values[i*n : (i+1)*n]
-			outputs[t.Name] = values
+	for k := range a.Outputs {
+		t := &a.Outputs[k]
+		values := valuesOf(t)
+		n := len(values) / rows
+		switch {
+		case n == 0:
+			continue
+		case rows > 1 && !s.perRow(q, t):
+			whole[t.Name] = values
+			continue
+		}
+		for i, row := range list {
+			part := values[i*n : (i+1)*n]
+			told := any(part)
 			if n == 1 {
-				outputs[t.Name] = values[0]
+				told = part[0]
 			}
-			s.interpret(row, t, values)
+			row["outputs"].(map[string]any)[t.Name] = told
+			s.interpret(row, t, part)
 		}
-		row["outputs"] = outputs
-		out[i] = row
 	}
-	return out
+	return list, whole
+}
+
+// rows is how many samples an answer is about: as many as its outputs have parts for, if
+// they agree, and otherwise one.
+func (s *Served) rows(q *oip.Request, a *oip.Response) int {
+	n := int64(-1)
+	for i := range a.Outputs {
+		switch out := &a.Outputs[i]; {
+		case !s.perRow(q, out):
+		case n >= 0 && out.Shape[0] != n:
+			return 1
+		default:
+			n = out.Shape[0]
+		}
+	}
+	return int(max(n, 1))
 }
 
 // interpret enters what an output means: a class that the model itself names
@@ -105,6 +119,14 @@ func valuesOf(t *oip.Tensor) []any {
 	case oip.BOOL:
 		for _, b := range t.Raw {
 			out = append(out, b != 0)
+		}
+	case oip.INT64: // which float64 does not hold
+		for b := t.Raw; len(b) >= 8; b = b[8:] {
+			out = append(out, int64(binary.LittleEndian.Uint64(b)))
+		}
+	case oip.UINT64:
+		for b := t.Raw; len(b) >= 8; b = b[8:] {
+			out = append(out, binary.LittleEndian.Uint64(b))
 		}
 	default:
 		numbers := numbersOf(t)

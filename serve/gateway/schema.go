@@ -31,9 +31,10 @@ func (s *Served) check(q *oip.Request) error {
 	settings := &s.Model.Settings
 	for i := range q.Inputs {
 		in := &q.Inputs[i]
-		want := described(s.Metadata.Inputs, in.Name)
-		if err := fits(in, want); err != nil {
-			return err
+		if want := described(s.Metadata.Inputs, in.Name); want != nil {
+			if err := fits(in, want); err != nil {
+				return err
+			}
 		}
 		rule := settings.Inputs[in.Name]
 		if err := rule.check(in); err != nil {
@@ -51,11 +52,19 @@ func (s *Served) check(q *oip.Request) error {
 	return nil
 }
 
-// checkNames: every input is there and no other, and what is asked for exists.
+// checkNames: every input is there and no other, and what is asked for exists. Of a
+// model whose server does not say what it takes, the inputs are those that the settings
+// speak of, or any.
 func (s *Served) checkNames(q *oip.Request) error {
 	for i := range q.Inputs {
-		if described(s.Metadata.Inputs, q.Inputs[i].Name) == nil {
-			return oip.Errorf(oip.BadInput, "unexpected inference input '%s' for model '%s'", q.Inputs[i].Name, s.Model.Name)
+		name := q.Inputs[i].Name
+		known := described(s.Metadata.Inputs, name) != nil
+		if len(s.Metadata.Inputs) == 0 {
+			_, known = s.Model.Settings.Inputs[name]
+			known = known || len(s.Model.Settings.Inputs) == 0
+		}
+		if !known {
+			return oip.Errorf(oip.BadInput, "unexpected inference input '%s' for model '%s'", name, s.Model.Name)
 		}
 	}
 	for _, want := range s.Metadata.Inputs {
@@ -65,7 +74,7 @@ func (s *Served) checkNames(q *oip.Request) error {
 		}
 	}
 	for _, o := range q.Outputs {
-		if described(s.Metadata.Outputs, o.Name) == nil {
+		if len(s.Metadata.Outputs) > 0 && described(s.Metadata.Outputs, o.Name) == nil {
 			return oip.Errorf(oip.BadInput, "unexpected inference output '%s' for model '%s'", o.Name, s.Model.Name)
 		}
 	}

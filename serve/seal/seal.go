@@ -143,7 +143,7 @@ func (s *Sealer) open(ctx context.Context, r io.Reader, h header, p Place) (io.R
 	}
 	plain, err := stream.NewDecryptingReader(r, p.associated())
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w: %v", p, ErrRefused, err)
+		return nil, damaged(p, err)
 	}
 	return &reader{plain, p}, nil
 }
@@ -157,9 +157,13 @@ type reader struct {
 func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	if err != nil && err != io.EOF {
-		err = fmt.Errorf("open %s: %w: it was changed or cut short (%v)", r.place, ErrRefused, err)
+		err = damaged(r.place, err)
 	}
 	return n, err
+}
+
+func damaged(p Place, err error) error {
+	return fmt.Errorf("open %s: %w: it was changed or cut short (%v)", p, ErrRefused, err)
 }
 
 func streamUnder(data []byte) (*subtle.AESGCMHKDF, error) {

@@ -170,6 +170,8 @@ func TestCutAndReorderedIsRefused(t *testing.T) {
 	for name, b := range cases {
 		if got, err := opened(t.Context(), s, b, loans); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: it opens with %d bytes: %v", name, len(got), err)
+		} else if !strings.Contains(err.Error(), "cut short") && !strings.Contains(err.Error(), "shorter than a header") {
+			t.Errorf("%s: the error does not say what is wrong: %v", name, err)
 		}
 	}
 }
