@@ -66,6 +66,13 @@ func (s Settings) knows(role string) bool {
 	return slices.Contains(Roles, role) || slices.Contains(s.Roles, role)
 }
 
+func (s Settings) known(role string) error {
+	if s.knows(role) {
+		return nil
+	}
+	return fmt.Errorf("unknown role %q; the roles are %s", clip(role), strings.Join(slices.Concat(Roles, s.Roles), ", "))
+}
+
 func (s Settings) check() error {
 	if s.StepUp < 0 {
 		return fmt.Errorf("step-up of %v is below 0", s.StepUp)
@@ -164,6 +171,10 @@ func (e *Engine) Check(state State) error {
 	_, err := compile(defaults, e.state.Load().settings, state)
 	return err
 }
+
+// Known refuses a role that neither the default policies nor the settings know: who
+// has one is refused everything.
+func (e *Engine) Known(role string) error { return e.state.Load().settings.known(role) }
 
 // With is another engine with the same settings, that decides by another state.
 func (e *Engine) With(state State) (*Engine, error) { return New(e.state.Load().settings, state) }
