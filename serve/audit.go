@@ -16,6 +16,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/internal/atomicfile"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 	"github.com/redoubt-ml/redoubt/watch/witness"
@@ -45,6 +46,20 @@ func (s *Server) openLog(context.Context) error {
 	}
 	s.witness, err = s.cfg.witness()
 	return err
+}
+
+// requests is a log that adds what is known of the request in whose course
+// something is done: package identity knows nothing of requests.
+type requests struct{ log *audit.Log }
+
+func (r requests) Record(ctx context.Context, e redoubt.Event) error {
+	if e.Request == "" {
+		e.Request = gateway.RequestID(ctx)
+	}
+	if from := gateway.From(ctx); e.From == "" && from.IsValid() {
+		e.From = from.String()
+	}
+	return r.log.Record(ctx, e)
 }
 
 // witness is what watches the logs of others.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
 const secretPhrase = "correct horse battery staple, twice over"
@@ -113,6 +114,7 @@ var operations = map[string]operation{
 	"list-reviews": {"", "", "AS"},
 	"open-review":  {"", `{"model":"nothing","reason":"r"}`, "S"},
 	"judge-grant":  {"", `{"verdict":"keep","reason":"r"}`, "S"},
+	"list-access":  {"", "", "AS"},
 	"plan-reviews": {"", `{"days":0,"reason":"r"}`, "S"},
 
 	"audit-checkpoint": {"", "", "A"},
@@ -290,5 +292,69 @@ func TestOddRequestsToTheAPI(t *testing.T) {
 	}
 	if a := c.ask("POST", "/api/v1/accounts", good, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin"); a.status != http.StatusOK {
 		t.Errorf("a good one: %d %s", a.status, a.body)
+	}
+}
+
+// Nobody gives himself anything, by roles or by the groups that grants speak of;
+// and a role that no policy knows, with which everything would be refused, is
+// refused itself.
+func TestOwnAccount(t *testing.T) {
+	s, _ := started(t, nil)
+	boss, session := person(t, s, "boss", "security_admin", true)
+	other, _ := person(t, s, "other", "model_user", false)
+	c := callerOf(t, s, "")
+	set := func(id, body string) answered {
+		return c.ask("PATCH", "/api/v1/accounts/"+id, body, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+	}
+	for _, body := range []string{`{"groups":["credit"]}`, `{"roles":["security_admin","model_admin"]}`, `{"roles":["security_admin"],"groups":["credit"]}`} {
+		if a := set(boss.ID, body); a.status != http.StatusForbidden || !strings.Contains(a.body, "nobody changes his own") {
+			t.Errorf("%s of one's own: %d %s", body, a.status, a.body)
+		}
+	}
+	if a := set(other.ID, `{"groups":["credit"],"roles":["model_user"]}`); a.status != http.StatusOK {
+		t.Errorf("of another: %d %s", a.status, a.body)
+	}
+	for _, request := range []func() answered{
+		func() answered { return set(other.ID, `{"roles":["model_usr"]}`) },
+		func() answered {
+			return c.ask("POST", "/api/v1/accounts", `{"kind":"service","name":"new","roles":["model_usr"]}`, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		},
+	} {
+		if a := request(); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `unknown role \"model_usr\"; the roles are model_user`) {
+			t.Errorf("a role that is none: %d %s", a.status, a.body)
+		}
+	}
+}
+
+// A change to accounts and tokens says from where it was made and which request it
+// was, as all that is done over the network.
+func TestChangesSayFromWhere(t *testing.T) {
+	s, _ := started(t, nil)
+	_, session := person(t, s, "boss", "security_admin", true)
+	c := callerOf(t, s, "")
+	want := map[string]string{} // the action of each request
+	for _, r := range [][3]string{
+		{"POST", "/accounts", `{"kind":"service","name":"robot"}`},
+		{"PATCH", "/accounts/robot", `{"roles":["model_user"]}`},
+		{"POST", "/tokens", `{"name":"t","account":"robot"}`},
+		{"POST", "/grants", `{"subject":"robot","role":"model_user","on":"*","reason":"r"}`},
+		{"DELETE", "/accounts/robot", ""},
+	} {
+		a := c.ask(r[0], "/api/v1"+r[1], r[2], "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		if a.status != http.StatusOK {
+			t.Fatalf("%v: %d %s", r, a.status, a.body)
+		}
+		want[a.header.Get("X-Request-Id")] = r[0] + " " + r[1]
+	}
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, asked := want[e.Request]; asked && e.From == "127.0.0.1" && e.Actor != "" {
+			delete(want, e.Request)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("these are not on record with an address: %v", want)
 	}
 }

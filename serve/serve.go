@@ -169,7 +169,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.Store, cfg.Recorder = s.db, s.log
+	cfg.Store, cfg.Recorder = s.db, requests{s.log}
 	if s.who, err = identity.Open(ctx, cfg); err != nil {
 		return err
 	}

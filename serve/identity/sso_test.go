@@ -71,6 +71,12 @@ func TestSignOn(t *testing.T) {
 	if err := b.SetAccount(t.Context(), admin, a.ID, []string{"model_admin"}, nil, false); err == nil {
 		t.Error("gave a stranger roles of ours")
 	}
+	// Who leaves is disabled, although his roles are his issuer's.
+	ok(t, b.SetAccount(t.Context(), admin, a.ID, a.Roles, a.Groups, false))
+	ok(t, b.RemoveAccount(t.Context(), admin, a.ID))
+	if left := must(b.Account(a.ID))(t); !left.Disabled {
+		t.Errorf("removed, and %+v", left)
+	}
 }
 
 func TestSignOnStepUp(t *testing.T) {
