@@ -66,11 +66,11 @@ func newIssuers(cfg Config) ([]*issuer, error) {
 	var out []*issuer
 	for _, i := range cfg.Issuers {
 		if slices.ContainsFunc(out, func(o *issuer) bool { return o.URL == i.URL }) {
-			return nil, fmt.Errorf("issuer %s stands twice", i.URL)
+			return out, fmt.Errorf("issuer %s stands twice", i.URL)
 		}
 		n, err := newIssuer(i, cfg)
 		if err != nil {
-			return nil, fmt.Errorf("issuer %q: %w", i.URL, err)
+			return out, fmt.Errorf("issuer %q: %w", i.URL, err)
 		}
 		out = append(out, n)
 	}

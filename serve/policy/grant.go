@@ -117,7 +117,7 @@ func (g Grant) compile(s Settings) (on string, h held, err error) {
 		}
 		return "model:" + h.permission.Model, h, nil
 	}
-	if err := s.known(g.Role); err != nil {
+	if err := s.Known(g.Role); err != nil {
 		return "", h, err
 	}
 	if g.On == "*" {
