@@ -82,6 +82,7 @@ var commands = []func(*app) *cobra.Command{
 	newServe,
 	newModel,
 	newConfig,
+	newLogin,
 	newUser,
 	newToken,
 	newPolicy,
