@@ -13,6 +13,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/policy"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
@@ -356,5 +357,62 @@ func TestChangesSayFromWhere(t *testing.T) {
 	}
 	if len(want) > 0 {
 		t.Errorf("these are not on record with an address: %v", want)
+	}
+}
+
+// The address for the first administrator is printed until somebody administers, by
+// whatever way, and never again.
+func TestFirstAdministrator(t *testing.T) {
+	s, _ := started(t, nil)
+	link := func() string {
+		t.Helper()
+		l, err := s.FirstAdministrator(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	if first, second := link(), link(); first == "" || second == "" || first == second {
+		t.Errorf("%q, %q", first, second)
+	}
+	admin, err := s.Identity().Account(administrator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, a := range map[string]identity.Account{
+		"disabled": {Disabled: true, Roles: admin.Roles}, "without a role": {},
+	} {
+		if err := s.Identity().SetAccount(t.Context(), socketUser, admin.ID, a.Roles, nil, a.Disabled); err != nil {
+			t.Fatal(err)
+		}
+		if l := link(); l != "" {
+			t.Errorf("%s, and anew: %s", what, l)
+		}
+		if err := s.Identity().SetAccount(t.Context(), socketUser, admin.ID, admin.Roles, nil, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grants := []policy.Grant{
+		{Subject: "user:granted", Role: securityAdmin, On: "*"}, {Subject: "group:bosses", Role: securityAdmin, On: "*"},
+		{Subject: "user:former", Role: securityAdmin, On: "*", Expires: time.Now().Add(-time.Hour)}, {Subject: "user:auditor", Role: "auditor", On: "*"},
+	}
+	own := []string{securityAdmin}
+	for _, c := range []struct {
+		a    identity.Account
+		want bool
+	}{
+		{identity.Account{ID: "user:own", Roles: own, SecondFactor: true}, true}, {identity.Account{ID: "user:own", Roles: own}, false},
+		{identity.Account{ID: "oidc:https://idp#s", Roles: own}, true}, {identity.Account{ID: "oidc:https://idp#s", Roles: own, Disabled: true}, false},
+		{identity.Account{ID: "service:robot", Roles: own}, false}, {identity.Account{ID: "user:granted", SecondFactor: true}, true},
+		{identity.Account{ID: "user:member", Groups: []string{"bosses"}, SecondFactor: true}, true},
+		{identity.Account{ID: "user:former", SecondFactor: true}, false}, {identity.Account{ID: "user:auditor", SecondFactor: true}, false},
+	} {
+		if got := administers(c.a, grants); got != c.want {
+			t.Errorf("%+v administers: %v", c.a, got)
+		}
+	}
+	person(t, s, "boss", securityAdmin, true)
+	if l := link(); l != "" {
+		t.Errorf("with an administrator: %s", l)
 	}
 }
