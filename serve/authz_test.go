@@ -100,6 +100,7 @@ var operations = map[string]operation{
 	"list-tokens":  {"", "", "uUaAdDSm"}, // one's own
 	"create-token": {"", `{"name":"t","expires":"2001-01-01T00:00:00Z"}`, "UADS"},
 	"revoke-token": {"", "", "S"},
+	"issue-jwt":    {"", `{"model":"nothing","level":"invoke","role":"model_user"}`, "UADS"},
 
 	"list-grants":  {"", "", "AS"},
 	"create-grant": {"", `{"subject":"x","role":"nothing","reason":"r"}`, "S"},
@@ -414,5 +415,38 @@ func TestFirstAdministrator(t *testing.T) {
 	person(t, s, "boss", securityAdmin, true)
 	if l := link(); l != "" {
 		t.Errorf("with an administrator: %s", l)
+	}
+}
+
+// An administrator gives a program a JSON Web Token, which the gateway takes for the
+// model that it is for, and which is on record as any token.
+func TestIssueJWT(t *testing.T) {
+	t.Setenv("JWT_KEY", strings.Repeat("k", 32))
+	s, _ := started(t, func(c *Config) { c.Identity.JWTKey = "env:JWT_KEY" })
+	_, session := person(t, s, "boss", "security_admin", true)
+	c := callerOf(t, s, "")
+	ask := func(model string) (made struct{ Token, Detail string }) {
+		a := c.ask("POST", "/api/v1/jwts", `{"account":"ci","model":"`+model+`","level":"invoke","role":"model_user"}`, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return made
+	}
+	for model, want := range map[string]int{"simple": http.StatusOK, "other": http.StatusForbidden} {
+		if code, body := callerOf(t, s, ask(model).Token).rest("POST", "/v2/models/simple/infer", simpleBody); code != want {
+			t.Errorf("a token for %s: %d %s", model, code, body)
+		}
+	}
+	n := 0
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{Action: "token.issue"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; e.Details["account"] == "" || e.From == "" || e.Actor == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d entries", n)
 	}
 }
