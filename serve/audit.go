@@ -16,6 +16,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/internal/atomicfile"
+	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 	"github.com/redoubt-ml/redoubt/watch/witness"
@@ -29,7 +30,7 @@ const (
 
 func (s *Server) auditDir() string { return filepath.Join(s.cfg.Data, auditFolder) }
 
-func (s *Server) openLog(context.Context) error {
+func (s *Server) openLog(ctx context.Context) error {
 	key := filepath.Join(s.cfg.Data, auditKey)
 	signer, err := audit.Key(key, s.cfg.Audit.Name)
 	if err != nil {
@@ -39,12 +40,45 @@ func (s *Server) openLog(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.later(s.log.Close)
+	s.later(func() error {
+		if err := s.logged(context.Background(), "server.stop"); err != nil {
+			s.opt.Logger.Error("that the server stops cannot be recorded", "error", err.Error())
+		}
+		return s.log.Close()
+	})
+	if err := s.logged(ctx, "server.start"); err != nil {
+		return err
+	}
 	if len(s.cfg.Audit.Watches) == 0 {
 		return nil
 	}
 	s.witness, err = s.cfg.witness()
 	return err
+}
+
+// logged records that the server, and its log with it, starts or stops, and by which
+// configuration it is.
+func (s *Server) logged(ctx context.Context, action string) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	return s.log.Record(ctx, redoubt.Event{
+		Time: time.Now(), Action: action, Outcome: redoubt.Allowed, Actor: operator(), Resource: "server",
+		After: s.current.Load().digest(), Details: map[string]string{"version": s.opt.Version},
+	})
+}
+
+// requests is a log that adds what is known of the request in whose course
+// something is done: package identity knows nothing of requests.
+type requests struct{ log *audit.Log }
+
+func (r requests) Record(ctx context.Context, e redoubt.Event) error {
+	if e.Request == "" {
+		e.Request = gateway.RequestID(ctx)
+	}
+	if from := gateway.From(ctx); e.From == "" && from.IsValid() {
+		e.From = from.String()
+	}
+	return r.log.Record(ctx, e)
 }
 
 // witness is what watches the logs of others.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
@@ -180,7 +181,7 @@ func TestAuditOperations(t *testing.T) {
 	if strings.Contains(text, ann.ID) || !strings.Contains(text, "erased:") {
 		t.Error("what was told of ann is still there, or never was")
 	}
-	for _, want := range []string{"audit.hold", "audit.release", "audit.erase"} {
+	for _, want := range []string{"audit.hold", "audit.release", "audit.erase", "audit.read", "server.start"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is not on record", want)
 		}
@@ -204,5 +205,24 @@ func TestKeep(t *testing.T) {
 	// All is in one file, which is still written: nothing may go.
 	if r, err := audit.Verify(t.Context(), s.auditDir(), audit.Trust{Key: publicKey(t, filepath.Join(s.cfg.Data, auditKey+".pub"))}); err != nil || r.Pruned != 0 || r.Entries < 5 {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A log says when it was begun and ended, by which configuration.
+func TestStartAndStop(t *testing.T) {
+	s, _ := started(t, nil)
+	if err := s.closeAll(); err != nil {
+		t.Fatal(err)
+	}
+	var got []redoubt.Event
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e)
+	}
+	first, last := got[0], got[len(got)-1]
+	if first.Action != "server.start" || last.Action != "server.stop" || !strings.HasPrefix(first.After, "sha256:") || first.After != last.After || first.Actor != operator() {
+		t.Errorf("first %+v\nlast %+v", first, last)
 	}
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/serve/identity"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+	"github.com/redoubt-ml/redoubt/watch/audit"
 )
 
 const secretPhrase = "correct horse battery staple, twice over"
@@ -98,6 +100,7 @@ var operations = map[string]operation{
 	"list-tokens":  {"", "", "uUaAdDSm"}, // one's own
 	"create-token": {"", `{"name":"t","expires":"2001-01-01T00:00:00Z"}`, "UADS"},
 	"revoke-token": {"", "", "S"},
+	"issue-jwt":    {"", `{"model":"nothing","level":"invoke","role":"model_user"}`, "UADS"},
 
 	"list-grants":  {"", "", "AS"},
 	"create-grant": {"", `{"subject":"x","role":"nothing","reason":"r"}`, "S"},
@@ -113,6 +116,7 @@ var operations = map[string]operation{
 	"list-reviews": {"", "", "AS"},
 	"open-review":  {"", `{"model":"nothing","reason":"r"}`, "S"},
 	"judge-grant":  {"", `{"verdict":"keep","reason":"r"}`, "S"},
+	"list-access":  {"", "", "AS"},
 	"plan-reviews": {"", `{"days":0,"reason":"r"}`, "S"},
 
 	"audit-checkpoint": {"", "", "A"},
@@ -290,5 +294,167 @@ func TestOddRequestsToTheAPI(t *testing.T) {
 	}
 	if a := c.ask("POST", "/api/v1/accounts", good, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin"); a.status != http.StatusOK {
 		t.Errorf("a good one: %d %s", a.status, a.body)
+	}
+}
+
+// Nobody gives himself anything, by roles or by the groups that grants speak of;
+// and a role that no policy knows, with which everything would be refused, is
+// refused itself.
+func TestOwnAccount(t *testing.T) {
+	s, _ := started(t, nil)
+	boss, session := person(t, s, "boss", "security_admin", true)
+	other, _ := person(t, s, "other", "model_user", false)
+	c := callerOf(t, s, "")
+	set := func(id, body string) answered {
+		return c.ask("PATCH", "/api/v1/accounts/"+id, body, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+	}
+	for _, body := range []string{`{"groups":["credit"]}`, `{"roles":["security_admin","model_admin"]}`, `{"roles":["security_admin"],"groups":["credit"]}`} {
+		if a := set(boss.ID, body); a.status != http.StatusForbidden || !strings.Contains(a.body, "nobody changes his own") {
+			t.Errorf("%s of one's own: %d %s", body, a.status, a.body)
+		}
+	}
+	if a := set(other.ID, `{"groups":["credit"],"roles":["model_user"]}`); a.status != http.StatusOK {
+		t.Errorf("of another: %d %s", a.status, a.body)
+	}
+	for _, request := range []func() answered{
+		func() answered { return set(other.ID, `{"roles":["model_usr"]}`) },
+		func() answered {
+			return c.ask("POST", "/api/v1/accounts", `{"kind":"service","name":"new","roles":["model_usr"]}`, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		},
+	} {
+		if a := request(); a.status != http.StatusUnprocessableEntity || !strings.Contains(a.body, `unknown role \"model_usr\"; the roles are model_user`) {
+			t.Errorf("a role that is none: %d %s", a.status, a.body)
+		}
+	}
+}
+
+// A change to accounts and tokens says from where it was made and which request it
+// was, as all that is done over the network.
+func TestChangesSayFromWhere(t *testing.T) {
+	s, _ := started(t, nil)
+	_, session := person(t, s, "boss", "security_admin", true)
+	c := callerOf(t, s, "")
+	want := map[string]string{} // the action of each request
+	for _, r := range [][3]string{
+		{"POST", "/accounts", `{"kind":"service","name":"robot"}`},
+		{"PATCH", "/accounts/robot", `{"roles":["model_user"]}`},
+		{"POST", "/tokens", `{"name":"t","account":"robot"}`},
+		{"POST", "/grants", `{"subject":"robot","role":"model_user","on":"*","reason":"r"}`},
+		{"DELETE", "/accounts/robot", ""},
+	} {
+		a := c.ask(r[0], "/api/v1"+r[1], r[2], "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		if a.status != http.StatusOK {
+			t.Fatalf("%v: %d %s", r, a.status, a.body)
+		}
+		want[a.header.Get("X-Request-Id")] = r[0] + " " + r[1]
+	}
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, asked := want[e.Request]; asked && e.From == "127.0.0.1" && e.Actor != "" {
+			delete(want, e.Request)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("these are not on record with an address: %v", want)
+	}
+}
+
+// There is a first administrator until somebody administers, by whatever way, and never
+// again.
+func TestFirstAdministrator(t *testing.T) {
+	s, _ := started(t, nil)
+	first := func() string {
+		t.Helper()
+		name, err := s.FirstAdministrator(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	var links []string
+	for range 2 {
+		link, err := s.Enrolment(t.Context(), first())
+		if err != nil || !strings.HasPrefix(link, s.cfg.Identity.Origin+"/auth/enrol#") {
+			t.Errorf("%q, %v", link, err)
+		}
+		links = append(links, link)
+	}
+	if links[0] == links[1] {
+		t.Error("a link works twice")
+	}
+	admin, err := s.Identity().Account(administrator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, a := range map[string]identity.Account{
+		"disabled": {Disabled: true, Roles: admin.Roles}, "without a role": {},
+	} {
+		if err := s.Identity().SetAccount(t.Context(), socketUser, admin.ID, a.Roles, nil, a.Disabled); err != nil {
+			t.Fatal(err)
+		}
+		if name := first(); name != "" {
+			t.Errorf("%s, and anew: %s", what, name)
+		}
+		if err := s.Identity().SetAccount(t.Context(), socketUser, admin.ID, admin.Roles, nil, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grants := []policy.Grant{
+		{Subject: "user:granted", Role: securityAdmin, On: "*"}, {Subject: "group:bosses", Role: securityAdmin, On: "*"},
+		{Subject: "user:former", Role: securityAdmin, On: "*", Expires: time.Now().Add(-time.Hour)}, {Subject: "user:auditor", Role: "auditor", On: "*"},
+	}
+	own := []string{securityAdmin}
+	for _, c := range []struct {
+		a    identity.Account
+		want bool
+	}{
+		{identity.Account{ID: "user:own", Roles: own, SecondFactor: true}, true}, {identity.Account{ID: "user:own", Roles: own}, false},
+		{identity.Account{ID: "oidc:https://idp#s", Roles: own}, true}, {identity.Account{ID: "oidc:https://idp#s", Roles: own, Disabled: true}, false},
+		{identity.Account{ID: "service:robot", Roles: own}, false}, {identity.Account{ID: "user:granted", SecondFactor: true}, true},
+		{identity.Account{ID: "user:member", Groups: []string{"bosses"}, SecondFactor: true}, true},
+		{identity.Account{ID: "user:former", SecondFactor: true}, false}, {identity.Account{ID: "user:auditor", SecondFactor: true}, false},
+	} {
+		if got := administers(c.a, grants); got != c.want {
+			t.Errorf("%+v administers: %v", c.a, got)
+		}
+	}
+	person(t, s, "boss", securityAdmin, true)
+	if name := first(); name != "" {
+		t.Errorf("with an administrator: %s", name)
+	}
+}
+
+// An administrator gives a program a JSON Web Token, which the gateway takes for the
+// model that it is for, and which is on record as any token.
+func TestIssueJWT(t *testing.T) {
+	t.Setenv("JWT_KEY", strings.Repeat("k", 32))
+	s, _ := started(t, func(c *Config) { c.Identity.JWTKey = "env:JWT_KEY" })
+	_, session := person(t, s, "boss", "security_admin", true)
+	c := callerOf(t, s, "")
+	ask := func(model string) (made struct{ Token, Detail string }) {
+		a := c.ask("POST", "/api/v1/jwts", `{"account":"ci","model":"`+model+`","level":"invoke","role":"model_user"}`, "Cookie", identity.Cookie+"="+session, "Content-Type", "application/json")
+		if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return made
+	}
+	for model, want := range map[string]int{"simple": http.StatusOK, "other": http.StatusForbidden} {
+		if code, body := callerOf(t, s, ask(model).Token).rest("POST", "/v2/models/simple/infer", simpleBody); code != want {
+			t.Errorf("a token for %s: %d %s", model, code, body)
+		}
+	}
+	n := 0
+	for e, err := range audit.Read(t.Context(), s.auditDir(), audit.Filter{Action: "token.issue"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; e.Details["account"] == "" || e.From == "" || e.Actor == "" {
+			t.Errorf("%+v", e)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d entries", n)
 	}
 }

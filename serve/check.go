@@ -68,12 +68,19 @@ func (c *Config) Check() error {
 		if address == off {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		_, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %q is not of the form HOST:PORT: write one, or \"off\"", key, address)
 		}
 	}
 	if err := c.TLS.check(); err != nil {
 		return fmt.Errorf("tls: %w", err)
+	}
+	if err := c.checkIdentity(); err != nil {
+		return err
 	}
 	for key, source := range c.secrets() {
 		if err := checkSource(source); err != nil {

@@ -69,6 +69,24 @@ func (v visitor) Visit(n ast.Node) ast.Visitor {
 	return v
 }
 
+// tryIdentity opens what identity and audit name.
+func (c *Config) tryIdentity() error {
+	settings := c.identitySettings()
+	if err := c.openIdentity(&settings); err != nil {
+		return err
+	}
+	if err := settings.Check(); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	for _, from := range c.Audit.Watches {
+		if _, err := c.verifier(from); err != nil {
+			return fmt.Errorf("audit.watches: %w", err)
+		}
+	}
+	_, err := c.remotes()
+	return err
+}
+
 // Try opens what a server would: models with their schemas, secrets,
 // certificates; and it asks upstream servers about themselves. It reports the
 // first thing that a start would fail with, and writes nothing.
@@ -83,10 +101,8 @@ func (c *Config) Try(ctx context.Context, rt *ort.Runtime) error {
 			return err
 		}
 	}
-	for _, i := range c.Identity.Issuers {
-		if _, err := c.issuer(i); err != nil {
-			return fmt.Errorf("identity: issuer %s: %w", i.URL, err)
-		}
+	if err := c.tryIdentity(); err != nil {
+		return err
 	}
 	p := &plan{cfg: c}
 	defer p.drop()

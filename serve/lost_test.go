@@ -301,10 +301,13 @@ func TestIssuerSettings(t *testing.T) {
 		Scopes: []string{"groups"}, RolesClaim: "r", GroupsClaim: "g", Roles: map[string][]string{"w": {"auditor"}},
 		SecondFactor: []string{"mfa"}, SignInEvery: time.Hour, KeysURL: "https://i/keys", CA: authority.File(),
 	}
-	out, err := new(Config).issuer(in)
-	if err != nil {
+	var cfg Config
+	cfg.Identity.Issuers = []Issuer{in}
+	settings := cfg.identitySettings()
+	if err := cfg.openIdentity(&settings); err != nil {
 		t.Fatal(err)
 	}
+	out := settings.Issuers[0]
 	from, to := reflect.ValueOf(in), reflect.ValueOf(out)
 	for _, f := range reflect.VisibleFields(from.Type()) {
 		switch want := from.FieldByIndex(f.Index); {

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ func (s *Server) openPolicy(ctx context.Context) error {
 	if s.rules, err = policy.New(s.cfg.policy(), policy.State{}); err != nil {
 		return err
 	}
-	s.keeper, err = admin.Open(ctx, admin.Config{DB: s.db, Engine: s.rules, Log: s.log, People: s.people, Models: s.known, Past: s.past})
+	s.keeper, err = admin.Open(ctx, admin.Config{DB: s.db, Engine: s.rules, Log: s.log, People: s.people, Models: s.known, Past: s.past, Strip: s.strip})
 	if err != nil {
 		return err
 	}
@@ -38,6 +39,16 @@ func (s *Server) people(context.Context) ([]admin.Account, error) {
 		out = append(out, admin.Account{Principal: redoubt.Principal{ID: a.ID, Name: a.Name, Roles: a.Roles, Groups: a.Groups}, Disabled: a.Disabled})
 	}
 	return out, nil
+}
+
+// strip takes a role away that an account has of its own.
+func (s *Server) strip(ctx context.Context, by redoubt.Principal, account, role string) error {
+	a, err := s.who.Account(account)
+	if err != nil || !slices.Contains(a.Roles, role) {
+		return err
+	}
+	rest := slices.DeleteFunc(slices.Clone(a.Roles), func(r string) bool { return r == role })
+	return s.who.SetAccount(ctx, by, a.ID, rest, a.Groups, a.Disabled)
 }
 
 // known are the models that reviews ask about.

@@ -22,6 +22,8 @@ import (
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/serve/oip/oippb"
+	"github.com/redoubt-ml/redoubt/serve/policy"
+	"github.com/redoubt-ml/redoubt/serve/policy/admin"
 	"github.com/redoubt-ml/redoubt/serve/seal"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/supply/sign"
@@ -459,6 +461,37 @@ func TestDeployNeedsStepUp(t *testing.T) {
 	}
 	if code, body := machine.rest("DELETE", "/api/v1/models/pushed", ""); code != 403 || !strings.Contains(body, "second factor") {
 		t.Errorf("%d %s", code, body)
+	}
+}
+
+// A review counts as use of the permission to deploy whatever that permits, by what
+// the registry records of it.
+func TestReviewsSeeDeployments(t *testing.T) {
+	signers := newSigners(t)
+	s, deployer := registered(t, signers, nil)
+	by := admin.Change{By: redoubt.Principal{ID: "local:0", Method: "socket"}, Reason: "due"}
+	for _, step := range []struct {
+		what string
+		do   func()
+	}{
+		{"push", func() { deployer.mustPush(signers.parcel(t, 1, time.Hour), "production") }},
+		{"another push", func() { deployer.mustPush(signers.parcel(t, 2, time.Hour), "") }},
+		{"alias", func() { deployer.must("PUT", "/api/v1/models/pushed/aliases/champion", `{"version":"1"}`) }},
+		{"shadow", func() { deployer.must("PUT", "/api/v1/models/pushed/shadow", `{"version":"2"}`) }},
+		{"canary", func() { deployer.must("PUT", "/api/v1/models/pushed/canary", `{"version":"2","share":0.1}`) }},
+		{"promote", func() { deployer.must("PUT", "/api/v1/models/pushed/versions/2/stage", `{"stage":"production"}`) }},
+		{"rollback", func() { deployer.must("POST", "/api/v1/models/pushed/rollback", "") }},
+	} {
+		before := time.Now()
+		step.do()
+		r, err := s.keeper.OpenReview(t.Context(), by, "pushed", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(r.Items, func(i admin.Item) bool { return i.Grant.Role == "model_admin" })
+		if i < 0 || r.Items[i].Used[policy.Deploy].Before(before) {
+			t.Errorf("%s: no use of deploy in %+v", step.what, r.Items)
+		}
 	}
 }
 

@@ -178,7 +178,7 @@ func (s *Server) openIdentity(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg.Store, cfg.Recorder = s.db, newCounted(s.log, s.metrics)
+	cfg.Store, cfg.Recorder = s.db, newCounted(requests{s.log}, s.metrics)
 	if s.who, err = identity.Open(ctx, cfg); err != nil {
 		return err
 	}

@@ -206,6 +206,9 @@ func printVerified(w io.Writer, dir, found string, r audit.Report, trust audit.T
 	if r.Unfinished > 0 {
 		fmt.Fprintf(t, "unfinished\t%d bytes at the end, of a crash or a write under way\n", r.Unfinished)
 	}
+	if r.Unreadable > 0 {
+		fmt.Fprintf(t, "unreadable\twhat is told of %d persons, whose keys are gone without an erasure on record\n", r.Unreadable)
+	}
 	fmt.Fprintf(t, "root\t%s\n", r.Root)
 	if err := t.Flush(); err != nil {
 		return err

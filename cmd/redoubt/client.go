@@ -21,12 +21,14 @@ import (
 
 	"github.com/redoubt-ml/redoubt/ml/remote"
 	"github.com/redoubt-ml/redoubt/serve"
+	"github.com/redoubt-ml/redoubt/serve/identity"
 )
 
 // client asks the control API of a gateway: that of this machine's user through
 // its socket, or any by its address.
 type client struct {
 	data, server, token, ca string
+	session                 string // of whoever signed in, where there is no token
 }
 
 // flags adds those of every verb that administers.
@@ -34,7 +36,7 @@ func (c *client) flags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&c.data, "data", "", "folder of the server on this machine (default: in the user's data directory)")
 	f.StringVar(&c.server, "server", "", "address of another server, such as https://models.example:8443")
-	f.StringVar(&c.token, "token", "", "token for that server: env:NAME or file:PATH")
+	f.StringVar(&c.token, "token", "", "token for that server: env:NAME or file:PATH (default: who signed in with 'redoubt login')")
 	f.StringVar(&c.ca, "ca", "", "PEM file of the authority of that server's certificate")
 }
 
@@ -126,6 +128,9 @@ func (c *client) send(ctx context.Context, method, path string, headers http.Hea
 		}
 		r.Header.Set("Authorization", "Bearer "+secret)
 	}
+	if c.session != "" {
+		r.Header.Set("Cookie", identity.Cookie+"="+c.session)
+	}
 	answer, err := (&http.Client{Transport: transport, Timeout: patience}).Do(r)
 	if err != nil {
 		return nil, nil, c.unreachable(err)
@@ -136,33 +141,54 @@ func (c *client) send(ctx context.Context, method, path string, headers http.Hea
 		return nil, nil, fmt.Errorf("read the server's answer: %w", err)
 	}
 	if answer.StatusCode >= 300 {
-		return nil, nil, refused(answer.StatusCode, b)
+		return nil, nil, c.hint(answer.StatusCode, refused(answer.StatusCode, b))
 	}
 	return answer.Header, b, nil
+}
+
+// address is that of another server.
+func (c *client) address() (*url.URL, error) {
+	u, err := url.Parse(c.server)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("%s is not of the form https://HOST:PORT", c.server)
+	}
+	return u, nil
+}
+
+// transport is the way to another server.
+func (c *client) transport() (*http.Transport, error) {
+	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}
+	if c.ca == "" {
+		return t, nil
+	}
+	pem, err := os.ReadFile(c.ca)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	t.TLSClientConfig.RootCAs = x509.NewCertPool()
+	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--ca: %s holds no certificate in PEM form", c.ca)
+	}
+	return t, nil
 }
 
 // connect is the way to the server and the beginning of its addresses.
 func (c *client) connect() (*http.Transport, string, error) {
 	if c.server != "" {
-		u, err := url.Parse(c.server)
-		if err != nil || u.Scheme != "https" || u.Host == "" {
-			return nil, "", fmt.Errorf("--server %s: it is not of the form https://HOST:PORT", c.server)
+		u, err := c.address()
+		if err != nil {
+			return nil, "", fmt.Errorf("--server: %w", err)
 		}
 		if c.token == "" {
-			return nil, "", errors.New("--server needs a --token: env:NAME or file:PATH")
-		}
-		t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}
-		if c.ca != "" {
-			pem, err := os.ReadFile(c.ca)
-			if err != nil {
-				return nil, "", fmt.Errorf("--ca: %w", err)
+			if c.session, err = readSession(u.Host); err != nil {
+				return nil, "", err
 			}
-			t.TLSClientConfig.RootCAs = x509.NewCertPool()
-			if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, "", fmt.Errorf("--ca: %s holds no certificate in PEM form", c.ca)
+			if c.session == "" {
+				return nil, "", fmt.Errorf("--server needs a --token, env:NAME or file:PATH, or somebody who signed in with 'redoubt login https://%s'", u.Host)
 			}
 		}
-		return t, "https://" + u.Host, nil
+		t, err := c.transport()
+		return t, "https://" + u.Host, err
 	}
 	if c.token != "" || c.ca != "" {
 		return nil, "", errors.New("--token and --ca are for --server: the server on this machine knows its user")
@@ -190,6 +216,18 @@ func (c *client) unreachable(err error) error {
 	}
 	path, _ := c.socket()
 	return fmt.Errorf("no server of this user's answers at %s: start one with 'redoubt serve', or name another with --server or --data (%w)", path, errors.Unwrap(err))
+}
+
+// hint says what helps against a refusal that signing in mends.
+func (c *client) hint(code int, err error) error {
+	second := code == http.StatusForbidden && strings.Contains(err.Error(), "second factor")
+	switch {
+	case c.session != "" && (second || code == http.StatusUnauthorized):
+		return fmt.Errorf("%w: sign in again with 'redoubt login %s'", err, c.server)
+	case c.token != "" && second:
+		return fmt.Errorf("%w: no token shows one: leave --token out and sign in with 'redoubt login %s'", err, c.server)
+	}
+	return err
 }
 
 // refused is a problem as the server tells it.

@@ -82,6 +82,7 @@ var commands = []func(*app) *cobra.Command{
 	newServe,
 	newModel,
 	newConfig,
+	newLogin,
 	newUser,
 	newToken,
 	newPolicy,
@@ -124,7 +125,20 @@ doubts its own numbers, and writes reports that a pipeline can gate on.`,
 		return fmt.Errorf("%w: see '%s --help'", err, cmd.CommandPath())
 	})
 	for _, c := range commands {
-		root.AddCommand(c(a))
+		root.AddCommand(group(c(a)))
 	}
 	return root
+}
+
+// group has a verb that is made of others refuse what none of them is, which cobra
+// answers with the help and exit code 0.
+func group(cmd *cobra.Command) *cobra.Command {
+	for _, c := range cmd.Commands() {
+		group(c)
+	}
+	if cmd.HasSubCommands() && !cmd.Runnable() {
+		cmd.Args = cobra.NoArgs
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	return cmd
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,17 +25,63 @@ func newReview(a *app) *cobra.Command {
 		Short: "Ask whether what was given is still needed",
 		Long: `Ask whether what was given is still needed.
 
-A review of a model lists every grant on it, beside who used it and when, by the
-log, and what speaks against it: never used, wider than its use, given to an
-account that is disabled. Each is kept, taken away or narrowed, with a reason.`,
-		Example: `  redoubt review open loans --reason 'second quarter'
+A review of a model lists every grant on it and every role that an account has,
+beside who used it and when, by the log, and what speaks against it: never used,
+wider than its use, given to an account that is disabled. Each is kept, taken away
+or narrowed, with a reason. What was done by other means is listed under them.`,
+		Example: `  redoubt review access loans
+  redoubt review open loans --reason 'second quarter'
   redoubt review show 4f1c...
   redoubt review judge 4f1c... 7h3k... revoke --reason 'not used since March'
   redoubt review plan loans --days 90 --reason 'each quarter'`,
 	}
 	c.flags(cmd)
-	cmd.AddCommand(reviewOpen(c), reviewList(c), reviewShow(c), reviewJudge(c), reviewPlan(c))
+	cmd.AddCommand(reviewAccess(c), reviewOpen(c), reviewList(c), reviewShow(c), reviewJudge(c), reviewPlan(c))
 	return cmd
+}
+
+func reviewAccess(c *client) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "access MODEL", Short: "List who can do what with a model", Args: cobra.ExactArgs(1),
+		Long: `List who can do what with a model: every account that is not disabled, decided
+now by all roles, grants and policies, as if a second factor were shown.
+Certificates and programs of an issuer have no account, and are not listed: a
+review shows what they did.`,
+		Example: `  redoubt review access loans`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var all struct {
+				Access []struct {
+					Account string          `json:"account"`
+					Name    string          `json:"name"`
+					Actions []policy.Action `json:"actions"`
+					By      []string        `json:"by"`
+				} `json:"access"`
+			}
+			if err := c.do(cmd.Context(), "GET", "/models/"+url.PathEscape(args[0])+"/access", nil, &all); err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(os.Stdout).Encode(all.Access)
+			}
+			t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "NAME\tID\tMAY\tBY")
+			for _, x := range all.Access {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", x.Name, x.Account, joined(x.Actions), strings.Join(x.By, ", "))
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func joined(actions []policy.Action) string {
+	var out []string
+	for _, a := range actions {
+		out = append(out, string(a))
+	}
+	return strings.Join(out, ", ")
 }
 
 func reviewOpen(c *client) *cobra.Command {
@@ -124,7 +171,14 @@ func printReview(w io.Writer, r admin.Review) error {
 				verdict += ", may be narrowed to " + i.Narrower
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", i.Grant.ID, i.Grant.Subject, gives(i.Grant), used(i.Used), strings.Join(i.Doubts, ", "), verdict)
+		what := gives(i.Grant)
+		if i.Held != "" {
+			what = i.Grant.Role + ", by the " + i.Held
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", i.Grant.ID, i.Grant.Subject, what, used(i.Used), strings.Join(i.Doubts, ", "), verdict)
+	}
+	for _, u := range r.Others {
+		fmt.Fprintf(t, "by no grant\t%s\t\t%s\t\t\n", cmp.Or(u.Principal, "nobody"), used(u.Used))
 	}
 	return t.Flush()
 }

@@ -22,14 +22,15 @@ func newToken(a *app) *cobra.Command {
 		Long: `API tokens of accounts.
 
 A token is shown once, when it is made: the server keeps a hash. It never does
-more than its account may, and with scopes it does less.`,
+more than its account may, and with scopes it does less. What 'issue' prints is
+another kind: a JSON Web Token that services behind the gateway can verify.`,
 		Example: `  redoubt token create --account ci laptop
   redoubt token create --account ci --scope model:digits:invoke --days 30 nightly
   redoubt token list --account ci
   redoubt token revoke token:4f1c`,
 	}
 	c.flags(cmd)
-	cmd.AddCommand(tokenCreate(c), tokenList(c), tokenRevoke(c))
+	cmd.AddCommand(tokenCreate(c), tokenIssue(c), tokenList(c), tokenRevoke(c))
 	return cmd
 }
 
@@ -59,6 +60,32 @@ func tokenCreate(c *client) *cobra.Command {
 	cmd.Flags().StringVar(&account, "account", "", "whose token it is: a name or an id (default: your own)")
 	cmd.Flags().StringArrayVar(&scopes, "scope", nil, "what it may be used for, model:NAME:ACTION, where either may be '*'; repeatable (default: all that the account may)")
 	cmd.Flags().IntVar(&days, "days", 90, "how long it lives")
+	return cmd
+}
+
+func tokenIssue(c *client) *cobra.Command {
+	in := map[string]*string{"account": new(string), "level": new(string), "role": new(string)}
+	cmd := &cobra.Command{
+		Use: "issue MODEL", Short: "Issue a JSON Web Token for one model and an hour", Args: cobra.ExactArgs(1),
+		Long: `Issue a JSON Web Token for one model and an hour, signed with the key in the
+server's configuration (identity, jwt_key). The gateway takes it as it takes any
+token of the account; services behind it that hold the key verify it themselves.
+It is not kept, and cannot be revoked by itself: here it ends with the account and
+with the role, elsewhere after its hour.`,
+		Example: `  redoubt token issue loans --account ci --role model_user`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var made struct{ Token string }
+			request := map[string]any{"model": args[0], "account": in["account"], "level": in["level"], "role": in["role"]}
+			if err := c.do(cmd.Context(), "POST", "/jwts", request, &made); err != nil {
+				return err
+			}
+			fmt.Println(made.Token)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(in["account"], "account", "", "whose token it is: a name or an id (default: your own)")
+	cmd.Flags().StringVar(in["level"], "level", "invoke", "what it allows: read, invoke, deploy, delete or '*'")
+	cmd.Flags().StringVar(in["role"], "role", "model_user", "by which role of the account's own")
 	return cmd
 }
 

@@ -22,9 +22,9 @@ func newUser(a *app) *cobra.Command {
 		Long: `Accounts of people and services.
 
 The server on this machine is administered by the user who runs it, through a
-socket in its data folder; any other with --server and --token. Who adds a
-person gets a link for that person, who sets up sign-in with it: nobody ever
-knows another's password.`,
+socket in its data folder; any other with --server, by whoever signed in there
+with 'redoubt login'. Who adds a person gets a link for that person, who sets up
+sign-in with it: nobody ever knows another's password.`,
 		Example: `  redoubt user add alice --role model_user
   redoubt user add --service ci --role model_user
   redoubt user list

@@ -91,6 +91,9 @@ func (a *API) createAccount(ctx context.Context, in *struct{ Body newAccount }) 
 		return nil, err
 	}
 	by, n := callerOf(ctx).Principal, in.Body
+	if err := a.known(n.Roles); err != nil {
+		return nil, err
+	}
 	if n.Kind == "service" {
 		account, err := a.cfg.Identity.CreateService(ctx, by, n.Name, n.Roles, n.Groups)
 		return &body[enrolled]{enrolled{Account: account}}, err
@@ -118,8 +121,11 @@ func (a *API) changeAccount(ctx context.Context, in *struct {
 		disabled = *in.Body.Disabled
 	}
 	by := callerOf(ctx).Principal
-	if by.ID == account.ID && !slices.Equal(roles, account.Roles) {
-		return nil, huma.Error403Forbidden("nobody changes his own roles: ask another administrator")
+	if by.ID == account.ID && !(slices.Equal(roles, account.Roles) && slices.Equal(groups, account.Groups)) {
+		return nil, huma.Error403Forbidden("nobody changes his own roles or groups: ask another administrator")
+	}
+	if err := a.known(roles); err != nil {
+		return nil, err
 	}
 	if err := a.cfg.Identity.SetAccount(ctx, by, account.ID, roles, groups, disabled); err != nil {
 		return nil, err
@@ -128,13 +134,24 @@ func (a *API) changeAccount(ctx context.Context, in *struct {
 	return &body[identity.Account]{account}, err
 }
 
+// known refuses a role that no policy knows, which would have its account refused
+// everything.
+func (a *API) known(roles []string) error {
+	for _, role := range roles {
+		if err := a.cfg.Engine.Known(role); err != nil {
+			return huma.Error422UnprocessableEntity(err.Error())
+		}
+	}
+	return nil
+}
+
 func (a *API) removeAccount(ctx context.Context, in *accountID) (*body[removed], error) {
 	account, err := a.account(ctx, policy.Delete, in.ID)
 	if err != nil {
 		return nil, err
 	}
 	by := callerOf(ctx).Principal
-	if err := a.cfg.Identity.SetAccount(ctx, by, account.ID, nil, nil, true); err != nil {
+	if err := a.cfg.Identity.RemoveAccount(ctx, by, account.ID); err != nil {
 		return nil, err
 	}
 	grants, err := a.cfg.Keeper.Leave(ctx, change(ctx, "the account was removed"), account.ID)

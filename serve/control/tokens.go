@@ -27,7 +27,19 @@ type madeToken struct {
 	Secret string `json:"secret" doc:"The token. It is not shown again."`
 }
 
-// tokens are API tokens.
+type newJWT struct {
+	Account string `json:"account,omitempty" doc:"Whose token it is: an id or a name; the caller's by default."`
+	Model   string `json:"model" minLength:"1" maxLength:"128"`
+	Level   string `json:"level" enum:"read,invoke,deploy,delete,*" doc:"What it allows on the model, if the role does."`
+	Role    string `json:"role" minLength:"1" maxLength:"128" doc:"One of the account's own roles."`
+}
+
+type madeJWT struct {
+	Token   string    `json:"token" doc:"The JSON Web Token. It is not shown again."`
+	Expires time.Time `json:"expires"`
+}
+
+// tokens are API tokens, and those that others verify.
 func (a *API) tokens() {
 	add(a, http.MethodGet, "/tokens", "list-tokens", "List the tokens of an account", func(ctx context.Context, in *struct {
 		Account string `query:"account" doc:"An id or a name; the caller's by default."`
@@ -45,6 +57,15 @@ func (a *API) tokens() {
 		}
 		t, secret, err := a.cfg.Identity.CreateToken(ctx, callerOf(ctx).Principal, identity.Token{Account: owner, Name: in.Body.Name, Scopes: in.Body.Scopes, Expires: in.Body.Expires})
 		return &body[madeToken]{madeToken{t, secret}}, err
+	})
+	add(a, http.MethodPost, "/jwts", "issue-jwt", "Issue a JSON Web Token for one model and an hour, which services that hold the key verify", func(ctx context.Context, in *struct{ Body newJWT }) (*body[madeJWT], error) {
+		n := in.Body
+		owner, err := a.owner(ctx, policy.Create, n.Account)
+		if err != nil {
+			return nil, err
+		}
+		token, expires, err := a.cfg.Identity.IssueJWT(ctx, callerOf(ctx).Principal, owner, n.Model, n.Level, n.Role)
+		return &body[madeJWT]{madeJWT{token, expires}}, err
 	})
 	add(a, http.MethodDelete, "/tokens/{id}", "revoke-token", "Revoke a token, at once", func(ctx context.Context, in *struct {
 		ID string `path:"id"`

@@ -126,7 +126,7 @@ func (g *Gateway) entrance(open bool, action string, enter grpc.StreamHandler) g
 		if err := stream.SetHeader(metadata.Pairs("x-request-id", id)); err != nil {
 			return err // the client is gone
 		}
-		ctx = context.WithValue(ctx, idKey{}, id)
+		ctx = context.WithValue(ctx, idKey{}, request{id: id})
 		if !open {
 			who, taken := credentialsOf(ctx, md), &atomic.Bool{}
 			// The model stands in the message: where any is open, its guard decides.

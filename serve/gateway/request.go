@@ -13,7 +13,7 @@ import (
 
 // Secure begins the answer to any request: it gives the request an id, which is
 // the client's if that is a decent one, and sets the headers that tell browsers
-// to be careful. The context it returns has the id.
+// to be careful. The context it returns has the id and the address.
 func Secure(w http.ResponseWriter, r *http.Request) context.Context {
 	id := requestID(sole(r.Header.Values("X-Request-Id")))
 	// As Header.Set does, with one array for all the values instead of one each.
@@ -29,15 +29,25 @@ func Secure(w http.ResponseWriter, r *http.Request) context.Context {
 	if r.TLS != nil {
 		h["Strict-Transport-Security"] = v[7:8:8]
 	}
-	return context.WithValue(r.Context(), idKey{}, id)
+	return context.WithValue(r.Context(), idKey{}, request{id, r.RemoteAddr})
 }
 
 type idKey struct{}
 
+// request is what a context knows of its request.
+type request struct{ id, remote string }
+
 // RequestID is the id that Secure gave the request of a context.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(idKey{}).(string)
-	return id
+	r, _ := ctx.Value(idKey{}).(request)
+	return r.id
+}
+
+// From is the address that the request of a context came from; the zero address
+// where there is none.
+func From(ctx context.Context) netip.Addr {
+	r, _ := ctx.Value(idKey{}).(request)
+	return addressOf(r.remote)
 }
 
 // requestID is the client's name for its request if it is a decent one, else a

@@ -162,6 +162,20 @@ func (s *Service) SetAccount(ctx context.Context, by redoubt.Principal, id strin
 	})
 }
 
+// RemoveAccount is what is done when somebody leaves: the account is disabled, and
+// loses the roles and groups that it was given here. Those that an issuer gives
+// are the issuer's to take: here they end with the account.
+func (s *Service) RemoveAccount(ctx context.Context, by redoubt.Principal, id string) error {
+	a, err := s.Account(id)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(a.ID, oidcPrefix) {
+		a.Roles, a.Groups = nil, nil
+	}
+	return s.SetAccount(ctx, by, a.ID, a.Roles, a.Groups, true)
+}
+
 // expel ends what gives access to an account.
 func (s *Service) expel(tx *store.Tx, id string, generation int64) error {
 	for _, q := range []string{

@@ -35,6 +35,19 @@ func (r *CertificateRule) matches(id string) bool {
 	return r.Match == id
 }
 
+// check refuses a rule that no certificate's id can meet.
+func (r *CertificateRule) check() error {
+	begin := strings.TrimSuffix(r.Match, "/*")
+	if u, err := url.Parse(begin); err == nil && u.Scheme == "spiffe" && wellFormed(u) {
+		return nil
+	}
+	subject, issuer, both := strings.Cut(r.Match, ";")
+	if both && strings.Contains(subject, "=") && strings.Contains(issuer, "=") {
+		return nil
+	}
+	return fmt.Errorf("certificates: %q matches nothing: write a SPIFFE id, with /* at its end for all beneath it, or SUBJECT;ISSUER as openssl x509 -nameopt RFC2253 prints them", r.Match)
+}
+
 // byCertificate says who shows a client certificate, which TLS has verified up to
 // an authority that is trusted for clients. That it is still valid is checked
 // again: connections live long.

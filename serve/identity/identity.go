@@ -135,8 +135,8 @@ func newService(cfg Config) (*Service, error) {
 	if len(cfg.Key) != 32 {
 		return nil, fmt.Errorf("the key has %d bytes, 32 are required", len(cfg.Key))
 	}
-	if n := len(cfg.JWTKey); n != 0 && n < 32 {
-		return nil, fmt.Errorf("the key that signs tokens has %d bytes, 32 or more are required", n)
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	if cfg.Service == "" {
 		cfg.Service = "Redoubt"
@@ -170,6 +170,35 @@ func newService(cfg Config) (*Service, error) {
 	}
 	s.crls, err = newCRLs(cfg)
 	return s, err
+}
+
+// Check reports what cannot be meant of the settings, but Store, Recorder and Key.
+// It reads the revocation lists that CRLs names, and asks nobody.
+func (cfg Config) Check() error {
+	if n := len(cfg.JWTKey); n != 0 && n < 32 {
+		return fmt.Errorf("the key that signs tokens has %d bytes, 32 or more are required", n)
+	}
+	if cfg.Origin != "" {
+		if _, err := origin(cfg.Origin); err != nil {
+			return err
+		}
+	}
+	for _, r := range cfg.Certificates {
+		if err := r.check(); err != nil {
+			return err
+		}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if _, err := newCRLs(cfg); err != nil {
+		return err
+	}
+	issuers, err := newIssuers(cfg)
+	for _, i := range issuers {
+		i.close()
+	}
+	return err
 }
 
 // Close stops keeping up. What was used last is written first, where the

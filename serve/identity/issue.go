@@ -26,20 +26,24 @@ func (s *Service) issuedBy() string {
 	return s.cfg.Origin
 }
 
-// IssueJWT gives an account a token for one model that lives for an hour: it
-// allows the action level ("invoke", "read", ..., or "*") as one of the account's
-// roles. Services behind the gateway that know Config.JWTKey can verify it
+// IssueJWT gives an account (by id or name) a token for one model that lives for an
+// hour: it allows the action level ("invoke", "read", ..., or "*") as one of the
+// account's own roles. Whoever asks with a credential that has scopes gives no more
+// than these. Services behind the gateway that know Config.JWTKey can verify it
 // themselves. An hour is also how long they take it after it was revoked: here,
 // it ends with the account and with the role.
-func (s *Service) IssueJWT(ctx context.Context, by redoubt.Principal, model, level, role string) (token string, expires time.Time, err error) {
+func (s *Service) IssueJWT(ctx context.Context, by redoubt.Principal, account, model, level, role string) (token string, expires time.Time, err error) {
 	scope := "model:" + model + ":" + level
+	a, err := s.Account(account)
 	switch {
 	case len(s.cfg.JWTKey) == 0:
-		return "", expires, input("tokens are not issued here: configure a key to sign them with")
-	case !isUser(by.ID) && !strings.HasPrefix(by.ID, servicePrefix):
-		return "", expires, input("%s has no account here", excerpt(by.ID))
-	case !slices.Contains(by.Roles, role):
-		return "", expires, input("%s does not have the role %q", by.ID, excerpt(role))
+		return "", expires, input("tokens are not issued here: configure identity.jwt_key, to sign them with")
+	case err != nil:
+		return "", expires, err
+	case a.Disabled || !isUser(a.ID) && !strings.HasPrefix(a.ID, servicePrefix):
+		return "", expires, input("%s is disabled, or its issuer's", excerpt(a.ID))
+	case !slices.Contains(a.Roles, role):
+		return "", expires, input("%s does not have the role %q of its own", a.ID, excerpt(role))
 	}
 	if err := errors.Join(checkScope(scope), narrower([]string{scope}, by.Scopes)); err != nil {
 		return "", expires, err
@@ -48,7 +52,7 @@ func (s *Service) IssueJWT(ctx context.Context, by redoubt.Principal, model, lev
 	expires = now.Add(issuedLife)
 	id := newID("jwt:")
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-		"iss": s.issuedBy(), "aud": issuedAudience, "sub": by.ID, "jti": id,
+		"iss": s.issuedBy(), "aud": issuedAudience, "sub": a.ID, "jti": id,
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": expires.Unix(),
 		"model_name": model, "access_level": level, "role": role,
 	})
@@ -57,7 +61,7 @@ func (s *Service) IssueJWT(ctx context.Context, by redoubt.Principal, model, lev
 		return "", expires, unavailable(err)
 	}
 	e := entry(by, "token.issue", id)
-	e.Details = map[string]string{"scope": scope, "role": role, "expires": expires.UTC().Format(time.RFC3339)}
+	e.Details = map[string]string{"account": a.ID, "scope": scope, "role": role, "expires": expires.UTC().Format(time.RFC3339)}
 	if err := s.record(ctx, e); err != nil {
 		return "", expires, err
 	}

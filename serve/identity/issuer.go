@@ -88,11 +88,11 @@ func newIssuers(cfg Config) ([]*issuer, error) {
 	var out []*issuer
 	for _, i := range cfg.Issuers {
 		if slices.ContainsFunc(out, func(o *issuer) bool { return o.URL == i.URL }) {
-			return nil, fmt.Errorf("issuer %s stands twice", i.URL)
+			return out, fmt.Errorf("issuer %s stands twice", i.URL)
 		}
 		n, err := newIssuer(i, cfg)
 		if err != nil {
-			return nil, fmt.Errorf("issuer %q: %w", i.URL, err)
+			return out, fmt.Errorf("issuer %q: %w", i.URL, err)
 		}
 		out = append(out, n)
 	}
@@ -202,6 +202,11 @@ func (i *issuer) principal(c claims) (redoubt.Principal, error) {
 			break
 		}
 	}
+	for _, name := range []string{i.RolesClaim, i.GroupsClaim} {
+		if c.elsewhere(name) { // a policy may forbid what a group may not
+			return p, fmt.Errorf("it leaves out %q, for there are too many: have the issuer send those that are assigned to this application", name)
+		}
+	}
 	theirs, err := c.path(i.RolesClaim)
 	if err != nil {
 		return p, err
@@ -222,7 +227,23 @@ func (i *issuer) principal(c claims) (redoubt.Principal, error) {
 	return p, err
 }
 
-// verified is when a second factor was shown, if the issuer says so.
+// elsewhere reports whether a token says that a claim has to be fetched somewhere
+// else (OpenID Connect Core 1.0, section 5.6.2), as Entra ID does when somebody is
+// in many groups.
+func (c claims) elsewhere(path string) bool {
+	first, _, _ := strings.Cut(path, ".")
+	names, _ := c["_claim_names"].(claims)
+	_, named := names[path]
+	_, begun := names[first]
+	return path != "" && (named || begun || path == "groups" && c["hasgroups"] != nil)
+}
+
+// longAgo is for how long ago a second factor counts as shown of which an issuer
+// does not say when: it lets its owner in, and is never fresh.
+const longAgo = 365 * 24 * time.Hour
+
+// verified is when a second factor was shown, if the issuer says so. When the token
+// was issued tells nothing: people are signed in there for days.
 func (i *issuer) verified(c claims) (time.Time, error) {
 	amr, err := c.texts("amr")
 	if err != nil {
@@ -234,6 +255,7 @@ func (i *issuer) verified(c claims) (time.Time, error) {
 	t, ok, err := c.time("auth_time")
 	if !ok && err == nil {
 		t, _, err = c.time("iat")
+		t = t.Add(-longAgo)
 	}
 	return t, err
 }

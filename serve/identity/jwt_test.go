@@ -419,7 +419,7 @@ func TestIssuedTokens(t *testing.T) {
 	_, secret, err := b.CreateToken(t.Context(), admin, Token{Account: "svc", Name: "n", Scopes: []string{"model:loans:*"}})
 	ok(t, err)
 	by := must(b.auth(secret))(t)
-	token, expires, err := b.IssueJWT(t.Context(), by, "loans", "invoke", "model_user")
+	token, expires, err := b.IssueJWT(t.Context(), by, svc.ID, "loans", "invoke", "model_user")
 	ok(t, err)
 	p := must(b.auth(token))(t)
 	if p.ID != svc.ID || p.Method != "jwt" || !slices.Equal(p.Scopes, []string{"model:loans:invoke"}) || !slices.Equal(p.Roles, []string{"model_user"}) {
@@ -433,8 +433,19 @@ func TestIssuedTokens(t *testing.T) {
 		t.Errorf("claims %v until %v", c, expires)
 	}
 	for _, bad := range [][3]string{{"other", "invoke", "model_user"}, {"*", "invoke", "model_user"}, {"loans", "invoke", "model_admin"}, {"", "x", "model_user"}, {"a:b", "x", "model_user"}} {
-		if _, _, err := b.IssueJWT(t.Context(), by, bad[0], bad[1], bad[2]); err == nil {
+		if _, _, err := b.IssueJWT(t.Context(), by, svc.ID, bad[0], bad[1], bad[2]); err == nil {
 			t.Errorf("issued for %v", bad)
+		}
+	}
+	// Somebody else gives it by the name, and nobody gives it to whom he does not know.
+	given, _, err := b.IssueJWT(t.Context(), admin, "svc", "other", "invoke", "model_user")
+	ok(t, err)
+	if p := must(b.auth(given))(t); p.ID != svc.ID || !slices.Equal(p.Scopes, []string{"model:other:invoke"}) {
+		t.Errorf("got %+v", p)
+	}
+	for _, account := range []string{"", "nobody", "local:0", "certificate:x"} {
+		if _, _, err := b.IssueJWT(t.Context(), admin, account, "loans", "invoke", "model_user"); err == nil {
+			t.Errorf("issued for %q", account)
 		}
 	}
 	ok(t, b.SetAccount(t.Context(), admin, svc.ID, []string{"auditor"}, nil, false))
@@ -444,7 +455,7 @@ func TestIssuedTokens(t *testing.T) {
 	b.advance(time.Hour)
 	wants(t, errOf(b.auth(token)), Expired, "after an hour")
 	plain := over(t, nil)
-	if _, _, err := plain.IssueJWT(t.Context(), by, "loans", "invoke", "model_user"); err == nil {
+	if _, _, err := plain.IssueJWT(t.Context(), by, svc.ID, "loans", "invoke", "model_user"); err == nil {
 		t.Error("issued without a key")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -70,6 +71,9 @@ func (s *Service) BeginSignOn(ctx context.Context, issuerURL, ret string, again 
 	if again {
 		v.Again = s.now().Unix()
 		opts = append(opts, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	} else {
+		// Whoever is asked how old a login may be says when it was (section 2).
+		opts = append(opts, oauth2.SetAuthURLParam("max_age", strconv.FormatInt(int64(s.cfg.Absolute/time.Second), 10)))
 	}
 	if flow, err = s.sealFlow("visit", "", v); err != nil {
 		return "", "", unavailable(err)

@@ -76,6 +76,12 @@ func TestSignOn(t *testing.T) {
 	if err := b.SetAccount(t.Context(), admin, a.ID, []string{"model_admin"}, nil, false); err == nil {
 		t.Error("gave a stranger roles of ours")
 	}
+	// Who leaves is disabled, although his roles are his issuer's.
+	ok(t, b.SetAccount(t.Context(), admin, a.ID, a.Roles, a.Groups, false))
+	ok(t, b.RemoveAccount(t.Context(), admin, a.ID))
+	if left := must(b.Account(a.ID))(t); !left.Disabled {
+		t.Errorf("removed, and %+v", left)
+	}
 }
 
 // Nobody tells us who has left a company: what its people made works while they
@@ -182,6 +188,56 @@ func TestSignOnStepUp(t *testing.T) {
 }
 
 // A provider that misbehaves. Its key is the true one unless said otherwise.
+// A factor of which the issuer does not say when it was shown lets an administrator
+// in, and is not fresh: he may have been signed in there for days.
+func TestSignOnWithoutAuthTime(t *testing.T) {
+	b, m, _ := ssoSetUp(t, nil)
+	m.claims = map[string]any{"sub": "s1", "roles": "ml-admins", "amr": []string{"mfa"}}
+	for what, c := range map[string]struct {
+		edit  func(h, c map[string]any) string
+		fresh bool
+	}{
+		"without":        {func(_, c map[string]any) string { delete(c, "auth_time"); return "" }, false},
+		"hours ago":      {func(_, c map[string]any) string { c["auth_time"] = b.Now().Add(-3 * time.Hour).Unix(); return "" }, false},
+		"a moment ago":   {func(_, c map[string]any) string { c["auth_time"] = b.Now().Add(-time.Second).Unix(); return "" }, true},
+		"without a word": {nil, true},
+	} {
+		m.idToken = c.edit
+		flow, back := b.visitTo(t, m, false)
+		cookie, _, err := b.FinishSignOn(t.Context(), flow, back, home)
+		ok(t, err)
+		p := must(b.Authenticate(t.Context(), Credentials{Session: cookie}))(t)
+		ok(t, b.Verified(p, 0))
+		if fresh := b.Verified(p, 5*time.Minute) == nil; fresh != c.fresh {
+			t.Errorf("%s: fresh %v", what, fresh)
+		}
+	}
+}
+
+// An issuer that has somebody's groups fetched elsewhere, as Entra ID does of those
+// who are in hundreds, leaves open what a policy forbids a group.
+func TestGroupsElsewhere(t *testing.T) {
+	b, m, _ := ssoSetUp(t, nil)
+	for what, c := range map[string]struct {
+		claims map[string]any
+		let    bool
+	}{
+		"overage":         {map[string]any{"_claim_names": map[string]any{"groups": "src1"}, "_claim_sources": map[string]any{"src1": map[string]any{"endpoint": "https://graph.example"}}}, false},
+		"of roles":        {map[string]any{"_claim_names": map[string]any{"roles": "src1"}}, false},
+		"hasgroups":       {map[string]any{"hasgroups": true}, false},
+		"of another name": {map[string]any{"_claim_names": map[string]any{"address": "src1"}, "groups": []string{"users"}}, true},
+	} {
+		m.claims = with(c.claims, "sub", "s1")
+		flow, back := b.visitTo(t, m, false)
+		_, _, err := b.FinishSignOn(t.Context(), flow, back, home)
+		if c.let {
+			ok(t, err)
+			continue
+		}
+		wants(t, err, Invalid, what)
+	}
+}
+
 func TestSignOnCorpus(t *testing.T) {
 	b, m, evil := ssoSetUp(t, nil)
 	stranger := newKey(t, "k1", "RS256")

@@ -117,8 +117,8 @@ func (g Grant) compile(s Settings) (on string, h held, err error) {
 		}
 		return "model:" + h.permission.Model, h, nil
 	}
-	if !s.knows(g.Role) {
-		return "", h, fmt.Errorf("unknown role %q; the roles are %s", clip(g.Role), strings.Join(slices.Concat(Roles, s.Roles), ", "))
+	if err := s.Known(g.Role); err != nil {
+		return "", h, err
 	}
 	if g.On == "*" {
 		return "*", h, nil

@@ -66,7 +66,16 @@ func (s Settings) knows(role string) bool {
 	return slices.Contains(Roles, role) || slices.Contains(s.Roles, role)
 }
 
-func (s Settings) check() error {
+// Known refuses a role that neither the default policies nor the settings know.
+func (s Settings) Known(role string) error {
+	if s.knows(role) {
+		return nil
+	}
+	return fmt.Errorf("unknown role %q; the roles are %s", clip(role), strings.Join(slices.Concat(Roles, s.Roles), ", "))
+}
+
+// Check reports what cannot be meant.
+func (s Settings) Check() error {
 	if s.StepUp < 0 {
 		return fmt.Errorf("step-up of %v is below 0", s.StepUp)
 	}
@@ -119,7 +128,7 @@ func (s Settings) compile(state State) (*compiled, error) {
 	if s.StepUp == 0 {
 		s.StepUp = defaultStepUp
 	}
-	if err := s.check(); err != nil {
+	if err := s.Check(); err != nil {
 		return nil, fmt.Errorf("set up policies: %w", err)
 	}
 	c, err := compile(defaults, s, state)
@@ -164,6 +173,10 @@ func (e *Engine) Check(state State) error {
 	_, err := compile(defaults, e.state.Load().settings, state)
 	return err
 }
+
+// Known refuses a role that neither the default policies nor the settings know: who
+// has one is refused everything.
+func (e *Engine) Known(role string) error { return e.state.Load().settings.Known(role) }
 
 // With is another engine with the same settings, that decides by another state.
 func (e *Engine) With(state State) (*Engine, error) { return New(e.state.Load().settings, state) }

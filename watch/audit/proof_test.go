@@ -610,6 +610,23 @@ func TestErase(t *testing.T) {
 	if _, err := Prove(t.Context(), dir, 1, false); err != nil {
 		t.Error(err)
 	}
+	// What was erased is on record. Keys that are gone otherwise are missed, and the
+	// log is whole all the same.
+	for _, c := range []struct {
+		what string
+		do   func() error
+		want int
+	}{
+		{"erased", func() error { return nil }, 0},
+		{"without the keys", func() error { return os.Remove(filepath.Join(dir, subjectsFile)) }, 2},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := Verify(t.Context(), dir, Trust{}); err != nil || r.Unreadable != c.want {
+			t.Errorf("%s: %d persons unreadable, want %d; %v", c.what, r.Unreadable, c.want, err)
+		}
+	}
 }
 
 // Old segments go, unless they are held, and what is left is verified and proved

@@ -24,7 +24,11 @@ type Damage struct {
 }
 
 func (d *Damage) Error() string {
-	return fmt.Sprintf("audit log: entry %d (%s, byte %d) does not fit: %s", d.Entry, d.Segment, d.Offset, d.Reason)
+	place := ""
+	if d.Segment != "" {
+		place = fmt.Sprintf(" (%s, byte %d)", d.Segment, d.Offset)
+	}
+	return fmt.Sprintf("audit log: entry %d%s does not fit: %s", d.Entry, place, d.Reason)
 }
 
 // Filter chooses entries. Every field that is set must fit.

@@ -138,7 +138,7 @@ func (l *Log) Erase(ctx context.Context, name string, by redoubt.Event) error {
 	if id == "" {
 		return fmt.Errorf("erase %s: of the keys of persons %w", name, ErrNoEntry)
 	}
-	by.Action, by.Outcome, by.Resource = actionErase, redoubt.Allowed, "subject:"+id
+	by.Action, by.Outcome, by.Resource = actionErase, redoubt.Allowed, ofSubject+id
 	if err := l.Record(ctx, by); err != nil {
 		return err
 	}

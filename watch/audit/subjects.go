@@ -55,6 +55,8 @@ type box struct {
 const (
 	ofActor    = "actor"
 	ofResource = "resource"
+	// ofSubject begins the resource of an erasure, before the id.
+	ofSubject = "subject:"
 )
 
 // openSubjects reads the keys of a log; there need not be any.

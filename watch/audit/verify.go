@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -50,6 +51,10 @@ type Report struct {
 	// Unfinished is the bytes after the last entry that a crash or a write under
 	// way has left.
 	Unfinished int64 `json:"unfinished,omitempty"`
+	// Unreadable is of how many persons the keys are not there, and no erasure is on
+	// record: the log is whole, and does not tell what they did. So it is with a copy
+	// that was made without keys.
+	Unreadable int `json:"unreadable,omitempty"`
 }
 
 // Verify computes the whole log again: the chain, the tree, and what the
@@ -68,7 +73,7 @@ func Verify(ctx context.Context, dir string, trust Trust) (Report, error) {
 	if err := v.holdPromises(); err != nil {
 		return Report{}, err
 	}
-	return v.report, nil
+	return v.report, v.countUnreadable()
 }
 
 // verification is one run of Verify.
@@ -81,6 +86,7 @@ type verification struct {
 	hashes   *Hashes      // nil if the log has none
 	start    mark         // of what was pruned
 	prunings map[string]string
+	sealed   map[string]bool // whom entries tell of, without those who were erased
 
 	edge    edge
 	partial map[int64]tlog.Hash // root at the sizes that are asked for
@@ -164,7 +170,7 @@ func (v *verification) readEntries(ctx context.Context) error {
 		return fmt.Errorf("verify audit log: %w", err)
 	}
 	v.report.Segments, v.report.Pruned = len(names), v.start.seq
-	v.partial = map[int64]tlog.Hash{}
+	v.partial, v.sealed = map[int64]tlog.Hash{}, map[string]bool{}
 	for _, p := range v.promises {
 		v.partial[p.Size] = tlog.Hash{}
 	}
@@ -177,14 +183,14 @@ func (v *verification) readEntries(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e, _, err := l.decode()
+		e, boxes, err := l.decode()
 		if err != nil {
 			return v.damage(l, err.Error())
 		}
 		if fresh = v.edge.add(fresh[:0], l.hash); !v.same(l.seq, fresh) {
 			return v.damage(l, "it is not the entry that the tree of hashes has")
 		}
-		v.note(l, e)
+		v.note(l, e, boxes)
 	}
 	r := &v.report
 	r.Entries, r.Unfinished, r.Head = v.scanner.seq, v.scanner.left, hex.EncodeToString(v.scanner.hash[:])
@@ -211,7 +217,10 @@ func (v *verification) same(seq int64, fresh []byte) bool {
 }
 
 // note keeps what later checks need of an entry.
-func (v *verification) note(l line, e redoubt.Event) {
+func (v *verification) note(l line, e redoubt.Event, boxes []box) {
+	for _, b := range boxes {
+		v.sealed[b.Subject] = true
+	}
 	if v.report.First.IsZero() {
 		v.report.First = e.Time
 	}
@@ -222,6 +231,24 @@ func (v *verification) note(l line, e redoubt.Event) {
 	if e.Action == actionPrune && e.Outcome == redoubt.Allowed {
 		v.prunings = maps.Clone(e.Details)
 	}
+	if e.Action == actionErase && e.Outcome == redoubt.Allowed {
+		delete(v.sealed, strings.TrimPrefix(e.Resource, ofSubject))
+	}
+}
+
+// countUnreadable looks for the keys of those whom entries tell of, which were
+// written before these.
+func (v *verification) countUnreadable() error {
+	keys, err := openSubjects(v.dir)
+	if err != nil {
+		return fmt.Errorf("verify audit log: %w", err)
+	}
+	for id := range v.sealed {
+		if keys.byID[id] == nil {
+			v.report.Unreadable++
+		}
+	}
+	return nil
 }
 
 // holdPromises holds the log against what was promised of it.

@@ -53,6 +53,9 @@ type Config struct {
 	People func(context.Context) ([]Account, error)
 	Models func(context.Context) ([]*policy.Model, error)
 	Past   func(ctx context.Context, since time.Time) iter.Seq2[redoubt.Event, error]
+	// Strip takes a role away that an account has of its own, if it still has it.
+	// Without it, reviews cannot.
+	Strip func(ctx context.Context, by redoubt.Principal, account, role string) error
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }

@@ -88,13 +88,15 @@ type census struct {
 	models []*policy.Model
 	byID   map[string]*Account
 	byName map[string]*policy.Model
+	// members are the accounts of each group.
+	members map[string][]*Account
 }
 
 func (k *Keeper) census(ctx context.Context) (*census, error) {
 	if k.cfg.People == nil || k.cfg.Models == nil || k.cfg.Past == nil {
 		return nil, errors.New("look at what is permitted: the configuration names no accounts, models and log")
 	}
-	c := &census{byID: map[string]*Account{}, byName: map[string]*policy.Model{}}
+	c := &census{byID: map[string]*Account{}, byName: map[string]*policy.Model{}, members: map[string][]*Account{}}
 	var err error
 	if c.people, err = k.cfg.People(ctx); err != nil {
 		return nil, fmt.Errorf("list accounts: %w", err)
@@ -104,6 +106,9 @@ func (k *Keeper) census(ctx context.Context) (*census, error) {
 	}
 	for i := range c.people {
 		c.byID[c.people[i].ID] = &c.people[i]
+		for _, g := range c.people[i].Groups {
+			c.members[g] = append(c.members[g], &c.people[i])
+		}
 	}
 	for _, m := range c.models {
 		c.byName[m.Name] = m
@@ -114,15 +119,15 @@ func (k *Keeper) census(ctx context.Context) (*census, error) {
 // past is a call of a model that the log tells of, as a request.
 func (c *census) past(e *redoubt.Event) (q policy.Request, ofModel, known bool) {
 	name, ok := strings.CutPrefix(e.Resource, "model:")
-	action, ofModel := strings.CutPrefix(e.Action, "model.")
-	if !ok || !ofModel || !slices.Contains(policy.Actions[policy.KindModel], policy.Action(action)) {
+	action := permitting(e.Action)
+	if !ok || action == "" {
 		return q, false, false
 	}
 	who, model := c.byID[e.Actor], c.byName[name]
 	if who == nil || model == nil {
 		return q, true, false
 	}
-	q = ask(who.Principal, policy.Action(action), model, e.Time)
+	q = ask(who.Principal, action, model, e.Time)
 	q.Principal.Method = e.Method
 	q.Context.From, q.Context.Path = address(e.From), e.Details["path"]
 	return q, true, true

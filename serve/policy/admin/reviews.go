@@ -2,10 +2,12 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +22,8 @@ type Plan struct {
 	Next  time.Time `json:"next"` // when one is due
 }
 
-// Review asks about every grant on a model whether it is still needed.
+// Review asks about everything that was given on a model whether it is still
+// needed.
 type Review struct {
 	ID     string    `json:"id"`
 	Model  string    `json:"model"`
@@ -28,11 +31,30 @@ type Review struct {
 	By     string    `json:"by"`
 	Since  time.Time `json:"since"` // use was looked for from here on
 	Items  []Item    `json:"items"`
+	// Others did what no item gives: by the rule for a certificate, by what an
+	// issuer says in a token, by a custom policy, by a grant that was taken away
+	// since, or because the model is open.
+	Others []Use `json:"others,omitempty"`
 }
 
-// Item is a grant under review.
+// Use is what a principal did to a model, and when last; "" is nobody.
+type Use struct {
+	Principal string                      `json:"principal"`
+	Used      map[policy.Action]time.Time `json:"used"`
+}
+
+// Who gave a role that an account has of its own.
+const (
+	ByAccount = "account" // an administrator, to the account
+	ByIssuer  = "issuer"  // the identity provider, at the last login
+)
+
+// Item is a grant under review, or a role that an account has of its own, which
+// is shown as the grant that it amounts to.
 type Item struct {
 	Grant policy.Grant `json:"grant"`
+	// Held is [ByAccount] or [ByIssuer] for a role of an account's own.
+	Held string `json:"held,omitempty"`
 	// Actions are what the grant permits on the model; Used is when each was last
 	// done by whom it is given to, without those that never were.
 	Actions []policy.Action             `json:"actions"`
@@ -68,6 +90,13 @@ func (k *Keeper) SetPlan(ctx context.Context, ch Change, model string, days int)
 	}
 	if days < 0 || days > 3660 {
 		return input(fmt.Errorf("plan reviews of %q: %d is not a number of days from 0 to 3660", model, days))
+	}
+	c, err := k.census(ctx)
+	if err != nil {
+		return err
+	}
+	if days > 0 && c.byName[model] == nil { // a plan for one that is gone can be ended
+		return fmt.Errorf("plan reviews of %q: %w", model, ErrNotFound)
 	}
 	p := Plan{Model: model, Days: days, Next: k.instant().AddDate(0, 0, days)}
 	return k.change(ctx, &ch, func(*state) (plan, error) {
@@ -117,9 +146,10 @@ func list[T any](ctx context.Context, k *Keeper, query string) (out []T, err err
 	return out, nil
 }
 
-// OpenReview begins a review of a model. It lists every grant that gives anything
-// on it, with what was done by virtue of it in the last days, by the log, and
-// what speaks against it.
+// OpenReview begins a review of a model. It lists every grant and every role of an
+// account that gives anything on it, with what was done by virtue of it in the
+// last days, by the log, and what speaks against it. The log is told how many
+// these are and their digest: the review itself is kept.
 func (k *Keeper) OpenReview(ctx context.Context, ch Change, model string, days int) (Review, error) {
 	if err := k.decide(ctx, &ch, policy.Create, policy.Resource{Kind: policy.KindReview, Name: model}); err != nil {
 		return Review{}, err
@@ -141,7 +171,8 @@ func (k *Keeper) OpenReview(ctx context.Context, ch Change, model string, days i
 	}
 	err = k.change(ctx, &ch, func(s *state) (plan, error) {
 		r.Items = c.items(s.Grants, c.byName[model], used, r.Opened)
-		return plan{action: "review.create", resource: "review:" + r.ID, after: text(r), write: func(tx *store.Tx) error {
+		r.Others = c.others(r.Items, used)
+		return plan{action: "review.create", resource: "review:" + r.ID, details: r.digest(), write: func(tx *store.Tx) error {
 			if err := put(tx, "policy_reviews", "id", r.ID, r); err != nil {
 				return err
 			}
@@ -149,6 +180,15 @@ func (k *Keeper) OpenReview(ctx context.Context, ch Change, model string, days i
 		}}, nil
 	})
 	return r, err
+}
+
+// digest is what the log is told of a review: one of ten thousand accounts is
+// longer than an entry.
+func (r *Review) digest() map[string]string {
+	return map[string]string{
+		"model": r.Model, "items": strconv.Itoa(len(r.Items)), "others": strconv.Itoa(len(r.Others)),
+		"sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(text(r)))),
+	}
 }
 
 // advance sets when the next review is due.
@@ -164,7 +204,8 @@ func advance(tx *store.Tx, model string, opened time.Time) error {
 
 // Judge decides about an item of a review: the grant of this id is kept, taken
 // away, or replaced by one of the narrower role that the review proposes. An item
-// is decided once.
+// is decided once. Whoever has something taken away may also take it away without
+// a review: grants, or roles of accounts.
 func (k *Keeper) Judge(ctx context.Context, ch Change, review, grant string, v Verdict) (Review, error) {
 	if err := k.decide(ctx, &ch, policy.Change, policy.Resource{Kind: policy.KindReview, Name: review}); err != nil {
 		return Review{}, err
@@ -187,7 +228,7 @@ func (k *Keeper) Judge(ctx context.Context, ch Change, review, grant string, v V
 		}
 		item.Verdict, item.By, item.At, item.Reason = v, ch.By.ID, k.instant(), ch.Reason
 		p = plan{action: "review.change", resource: "review:" + review, before: text(item.Grant), details: map[string]string{"verdict": string(v), "grant": grant}}
-		apply, after, err := k.verdict(&ch, s, item)
+		apply, after, err := k.verdict(ctx, &ch, s, item)
 		if err != nil {
 			return p, err
 		}
@@ -217,9 +258,9 @@ func (k *Keeper) review(ctx context.Context, id string) (Review, error) {
 
 // verdict is what a verdict does to the grant, and what is left of it. One that
 // was taken away since the review began needs nothing done.
-func (k *Keeper) verdict(ch *Change, s *state, item *Item) (apply func(*store.Tx) error, after string, err error) {
+func (k *Keeper) verdict(ctx context.Context, ch *Change, s *state, item *Item) (apply func(*store.Tx) error, after string, err error) {
 	g := item.Grant
-	gone := !slices.ContainsFunc(s.Grants, func(h policy.Grant) bool { return h.ID == g.ID })
+	gone := item.Held == "" && !slices.ContainsFunc(s.Grants, func(h policy.Grant) bool { return h.ID == g.ID })
 	none := func(*store.Tx) error { return nil }
 	switch v := item.Verdict; {
 	case v != Keep && v != Revoke && v != Narrow:
@@ -230,7 +271,13 @@ func (k *Keeper) verdict(ch *Change, s *state, item *Item) (apply func(*store.Tx
 		return none, "", nil
 	case v == Keep:
 		return none, text(g), nil
-	case v == Revoke:
+	case item.Held != "":
+		return none, "", k.strip(ctx, ch, item)
+	}
+	if err := k.decide(ctx, ch, policy.Delete, grantResource(ch, g)); err != nil {
+		return nil, "", err
+	}
+	if item.Verdict == Revoke {
 		return remove(g.ID), "", nil
 	}
 	old := g.ID
@@ -241,6 +288,22 @@ func (k *Keeper) verdict(ch *Change, s *state, item *Item) (apply func(*store.Tx
 		}
 		return insert(g)(tx)
 	}, text(g), nil
+}
+
+// strip takes a role of its own away from an account. It is done before the
+// verdict is written: if that fails, the item is open still and is judged again.
+func (k *Keeper) strip(ctx context.Context, ch *Change, item *Item) error {
+	g := item.Grant
+	if item.Held == ByIssuer {
+		return input(fmt.Errorf("take the role %s from %s: its issuer gives it: take it away there, and keep it here", g.Role, g.Subject))
+	}
+	if k.cfg.Strip == nil {
+		return errors.New("take a role from an account: the configuration does not say how")
+	}
+	if err := k.decide(ctx, ch, policy.Change, policy.Resource{Kind: policy.KindUser, Name: g.Subject, Owner: g.Subject}); err != nil {
+		return err
+	}
+	return k.cfg.Strip(ctx, ch.By, g.Subject, g.Role)
 }
 
 func address(s string) netip.Addr {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"slices"
@@ -127,13 +128,82 @@ func testReview(t *testing.T, db *store.DB) {
 	}
 }
 
+// A review lists what accounts have of their own, and what was done by other
+// means; it knows what the registry records as use, and whom certificates name.
+func TestReviewOfRoles(t *testing.T) {
+	o := open(t, storetest.Open(t, storetest.SQLite(t)))
+	o.people[0].Roles = []string{"model_developer", "auditor"}
+	o.people = append(o.people, Account{Principal: redoubt.Principal{ID: "oidc:https://idp#s", Roles: []string{"model_user"}}})
+	stripped := ""
+	o.cfg.Strip = func(_ context.Context, by redoubt.Principal, account, role string) error {
+		stripped = by.ID + " " + account + " " + role
+		return nil
+	}
+	machine := o.grant(t, policy.Grant{Subject: "certificate:spiffe://a/b", Role: "model_user", On: "model:loans"})
+	o.call(t, "user:a", "push", 3*day, redoubt.Allowed)
+	o.call(t, "user:a", "promote", 2*day, redoubt.Denied)
+	o.call(t, "user:a", policy.Delete, day, redoubt.Allowed) // by a grant that is gone, say
+	o.call(t, "certificate:spiffe://a/b", policy.Invoke, day, redoubt.Allowed)
+	o.call(t, "certificate:spiffe://a/c", policy.Invoke, day, redoubt.Allowed)
+	r, err := o.OpenReview(t.Context(), by("due"), "loans", 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	ids := map[string]string{}
+	for _, i := range r.Items {
+		got = append(got, strings.TrimSpace(i.Grant.Subject+" "+i.Grant.Role+" "+i.Held+": "+strings.Join(i.Doubts, ", ")))
+		ids[i.Grant.Subject] = i.Grant.ID
+	}
+	want := []string{
+		"certificate:spiffe://a/b model_user :", "oidc:https://idp#s model_user issuer: unused", "user:a model_developer account: wider than use",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if u := r.Items[2].Used; len(u) != 1 || !u[policy.Deploy].Equal(noon.Add(-3*day)) {
+		t.Errorf("user:a used %v", u)
+	}
+	others := []Use{{"certificate:spiffe://a/c", map[policy.Action]time.Time{policy.Invoke: noon.Add(-day)}}, {"user:a", map[policy.Action]time.Time{policy.Delete: noon.Add(-day)}}}
+	if len(r.Others) != 2 || r.Others[0].Principal != others[0].Principal || r.Others[1].Principal != others[1].Principal || len(r.Others[1].Used) != 1 {
+		t.Errorf("got  %v\nwant %v", r.Others, others)
+	}
+	judge := func(ch Change, id string) error {
+		_, err := o.Judge(t.Context(), ch, r.ID, id, Revoke)
+		return err
+	}
+	stale := by("x")
+	stale.By.Verified = noon.Add(-time.Hour)
+	for _, id := range []string{machine.ID, ids["user:a"]} {
+		var refused *Refused
+		if err := judge(stale, id); !errors.As(err, &refused) || refused.Decision.Needs != policy.StepUp || stripped != "" {
+			t.Errorf("took something away without a fresh second factor: %v", err)
+		}
+	}
+	if err := judge(by("x"), ids["oidc:https://idp#s"]); !errors.Is(err, ErrInput) {
+		t.Errorf("took away what an issuer gives: %v", err)
+	}
+	if err := judge(by("left"), ids["user:a"]); err != nil || stripped != "user:boss user:a model_developer" {
+		t.Errorf("%q, %v", stripped, err)
+	}
+	events := o.events(t)
+	for _, e := range events {
+		if e.Action == "review.create" && (e.Details["items"] != "3" || e.Details["others"] != "2" || len(e.Details["sha256"]) != 64) {
+			t.Errorf("%+v", e)
+		}
+	}
+	if last := events[len(events)-1]; last.Action != "review.change" || last.Details["verdict"] != "revoke" {
+		t.Errorf("%+v", last)
+	}
+}
+
 func TestAbilities(t *testing.T) {
 	o := open(t, storetest.Open(t, storetest.SQLite(t)))
 	o.grant(t, policy.Grant{Subject: "user:a", Role: "model_developer", On: "group:credit"})
 	o.grant(t, policy.Grant{Subject: "group:team", Permission: "model:churn:read"})
 	o.grant(t, policy.Grant{Subject: "user:gone", Role: "model_admin", On: "*"})
 	var got []string
-	for a, err := range o.Abilities(t.Context()) {
+	for a, err := range o.Abilities(t.Context(), "") {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,6 +215,16 @@ func TestAbilities(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for a, err := range o.Abilities(t.Context(), "churn") {
+		if err != nil || a.Model != "churn" {
+			t.Error(a, err)
+		}
+	}
+	for _, err := range o.Abilities(t.Context(), "none") {
+		if !errors.Is(err, ErrNotFound) {
+			t.Error(err)
+		}
 	}
 }
 
