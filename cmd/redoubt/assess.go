@@ -61,7 +61,8 @@ assessment doubts itself and grades each number trustworthy, suspect or invalid.
 
 DATA is an NPZ with x (in the model's layout) and y; a pair of IDX files joined
 by a comma; CSV or Parquet with a schema; a CIFAR-10 batch; or a folder of
-images with a folder a class. Byte pixels become [0,1].
+images with a folder a class. Byte pixels become [0,1], unless the model takes
+integers.
 
 MODEL may be the URL of an endpoint: of the Open Inference Protocol
 (https://host/v2/models/NAME), of TensorFlow Serving or MLflow, or of any JSON
