@@ -40,11 +40,13 @@ type assessFlags struct {
 	Seed                uint64
 	Checks              string
 	Certify             float64
+	Points              bool `json:",omitempty"` // where --examples is given
 
 	threads int
 	gates   []string
 	resume  string
 	samples string
+	points  string
 	files   map[string]*string // by format name
 	remote  remoteFlags
 }
@@ -118,6 +120,7 @@ alone:
 	fl.StringArrayVar(&f.gates, "gate", nil, "condition to hold, such as 'robust_accuracy[linf@0.3]>=0.5' (repeatable)")
 	fl.StringVar(&f.resume, "resume", "", "journal to keep, and to go on from after an interruption")
 	fl.StringVar(&f.samples, "samples", "", "write each sample's outcome to this JSON Lines file")
+	fl.StringVar(&f.points, "examples", "", "write the inputs within --eps that fooled the model to this NPZ file: x and y as --data takes them, class, index, norm, eps, attack")
 	f.remote.register(fl)
 	for _, format := range report.Formats {
 		f.files[format.Name] = fl.String(format.Name, "", "write the report to this file: "+format.Doc)
@@ -212,6 +215,10 @@ func (f *assessFlags) config() (assess.Config, error) {
 	if len(f.Eps) == 0 && (!slices.Equal(f.Norms, []string{"linf"}) || !slices.Equal(f.Attacks, []string{"fast"}) || f.Certify > 0) {
 		return cfg, errors.New("--norm, --attacks and --certify are about radii: give --eps, or leave them out")
 	}
+	if f.Points = f.points != ""; f.Points && len(f.Eps) == 0 {
+		return cfg, errors.New("--examples are of attacks within a radius: give --eps, or leave it out")
+	}
+	cfg.Points = f.Points
 	for _, s := range f.Threats {
 		t, err := assess.ParseThreat(s)
 		if err != nil {
