@@ -137,7 +137,7 @@ func (f *assessFlags) dataFlags(fl *pflag.FlagSet) {
 	fl.Float64SliceVar(&f.Std, "std", nil, "standard deviation that the model wants divided by")
 	fl.StringVar(&f.Bounds, "bounds", "", "range of valid inputs, LO,HI (default: the data's own)")
 	fl.StringVar(&f.Layout, "layout", "", "layout of the model's images, nchw or nhwc (default: seen from the shape)")
-	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
+	fl.StringVar(&f.Input, "input", "", "name of the input, for an endpoint that declares none")
 	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
 	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
 }
