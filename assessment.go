@@ -23,6 +23,9 @@ type Assessment struct {
 
 	// Examples are pictures for the report; they are not part of the JSON.
 	Examples []Example `json:"-"`
+	// Points are the inputs that fooled the model, where they were kept: Changed, without
+	// Original and Score.
+	Points []Example `json:"-"`
 	// Samples is how each sample fared, for a file of its own.
 	Samples []Sample `json:"-"`
 }

@@ -111,6 +111,8 @@ type Config struct {
 	// nothing breaks it; 0 looks for none.
 	Certify time.Duration
 	Gates   []Gate
+	// Points keeps what fooled the model, for [redoubt.Assessment.Points].
+	Points bool
 	// Journal keeps what was finished so that a run can resume; nil keeps
 	// nothing.
 	Journal *Journal
@@ -257,6 +259,8 @@ type Outcome struct {
 	// Proved is set when nothing nearer is wrong.
 	Proved  bool             `json:"proved,omitempty"`
 	Changes []redoubt.Change `json:"changes,omitempty"`
+	// Point is the input itself, if Config.Points asks for it.
+	Point []float32 `json:"point,omitempty"`
 }
 
 func newDriver(target Target, set *data.Set, cfg Config) (*driver, error) {

@@ -290,6 +290,16 @@ func TestRoundingStaysInTheBall(t *testing.T) {
 	}
 }
 
+// A point that the box clipped to zero, from an origin of which float32 makes a little
+// more than the radius: the steps of float32 at zero are too small to get back by.
+func TestNothingIsOutsideByRounding(t *testing.T) {
+	x, origin := []float32{0, 1}, []float32{0.1, 0.9}
+	got, err := tighten(evasion.Linf, x, origin, 0.1)
+	if err != nil || got > 0.1 || size(evasion.Linf, x, origin) != got {
+		t.Errorf("moved %.12v, %v: want at most 0.1", got, err)
+	}
+}
+
 // A sample that was wrong from the start is not robust, and is not counted as
 // a success of the attack.
 func TestDenominators(t *testing.T) {

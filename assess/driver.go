@@ -343,13 +343,25 @@ func (d *driver) once(ctx context.Context, counted, m model.Scores, norm evasion
 		sure := final != nil && final[i]
 		if reached[i] {
 			fallen = append(fallen, &Outcome{
-				Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i], Proved: sure, Changes: d.changes(x.Row(i), b.X.Row(i)),
+				Row: r, Attack: a.name, Class: tensor.ArgMax(z.Row(i)), Distortion: distance[i], Proved: sure, Changes: d.changes(x.Row(i), b.X.Row(i)), Point: d.point(x.Row(i)),
 			})
 		} else if sure && distance[i] == 0 {
 			robust = append(robust, r)
 		}
 	}
 	return fallen, robust, nil
+}
+
+// point is a row as the model takes it, if such are to be kept.
+func (d *driver) point(row []float32) []float32 {
+	if !d.cfg.Points {
+		return nil
+	}
+	x := slices.Clone(row)
+	if d.units != nil {
+		d.units.Model(x, row)
+	}
+	return x
 }
 
 // perturb runs an attack under the batch's rules, with its proofs if it gives
@@ -413,7 +425,12 @@ func tighten(norm evasion.Norm, x, origin []float32, eps float64) (float64, erro
 			case norm != evasion.Linf:
 				x[j] = float32(float64(o) + shrink*(eps/moved)*d)
 			case math.Abs(d) > eps:
-				x[j] = math.Nextafter32(v, o)
+				// A step of v itself would be nothing where v is near zero and o is not.
+				edge := float32(float64(o) + math.Copysign(eps, d))
+				if math.Abs(float64(edge)-float64(o)) > eps {
+					edge = math.Nextafter32(edge, o)
+				}
+				x[j] = edge
 			}
 		}
 		moved = size(norm, x, origin)

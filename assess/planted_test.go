@@ -96,6 +96,14 @@ func TestPlantedFailures(t *testing.T) {
 			before(m, []*onnx.Tensor{number("half", 0.5)}, onnx.NewNode("Greater", []string{"in", "half"}, []string{"white"}),
 				onnx.NewNode("Cast", []string{"white"}, []string{"out"}, onnx.IntAttr("to", int64(onnx.Float))))
 		}},
+		{name: "counts beside its input", flag: "blocked-gradients", verdict: redoubt.Suspect, plant: func(m *onnx.Model) {
+			// BitShift has no gradient that could go straight through it.
+			shift := onnx.NewNode("BitShift", []string{"whole", "one"}, []string{"half"}, onnx.StringAttr("direction", "RIGHT"))
+			one := &onnx.Tensor{Name: "one", Type: onnx.Uint64, Raw: []byte{1, 0, 0, 0, 0, 0, 0, 0}}
+			before(m, []*onnx.Tensor{one}, onnx.NewNode("Cast", []string{"in"}, []string{"whole"}, onnx.IntAttr("to", int64(onnx.Uint64))), shift,
+				onnx.NewNode("Cast", []string{"half"}, []string{"count"}, onnx.IntAttr("to", int64(onnx.Float))),
+				onnx.NewNode("Add", []string{"in", "count"}, []string{"out"}))
+		}},
 		{name: "adds noise", flag: "random-model", verdict: redoubt.Suspect, plant: func(m *onnx.Model) {
 			before(m, nil, onnx.NewNode("RandomNormalLike", []string{"in"}, []string{"noise"}, onnx.FloatAttr("scale", 0.02)),
 				onnx.NewNode("Add", []string{"in", "noise"}, []string{"out"}))

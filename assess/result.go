@@ -58,8 +58,27 @@ func (d *driver) result() *redoubt.Assessment {
 		r := d.resultOf(t)
 		a.Threats, a.Findings = append(a.Threats, r), append(a.Findings, t.finding(r))
 	}
-	a.PerClass, a.Samples = d.perClass(), d.samples()
+	a.PerClass, a.Samples, a.Points = d.perClass(), d.samples(), d.points()
 	return a
+}
+
+// points is what fell under each threat model, where it was kept.
+func (d *driver) points() []redoubt.Example {
+	if !d.cfg.Points {
+		return nil
+	}
+	var out []redoubt.Example
+	for _, t := range d.results {
+		for _, r := range d.correct {
+			if o := t.outcomes[r]; o != nil {
+				out = append(out, redoubt.Example{
+					Index: d.index(r), Attack: o.Attack, Norm: t.norm.Name(), Eps: t.eps, Label: d.set.Y[r],
+					Before: d.set.Y[r], After: o.Class, Shape: d.target.Sample, Changed: o.Point,
+				})
+			}
+		}
+	}
+	return out
 }
 
 func (d *driver) dataInfo() redoubt.DataInfo {

@@ -132,6 +132,14 @@ var blockedGradients = &Probe{
 		if d.straight || len(d.target.Discrete) == 0 || d.target.Access < model.WhiteBox {
 			return nil
 		}
+		if err := d.passes(ctx); err != nil {
+			t.flags = append(t.flags, redoubt.Flag{
+				ID: "blocked-gradients", Verdict: redoubt.Suspect,
+				Evidence: fmt.Sprintf("layers without a gradient (%s) may hide samples from the attacks, and no attack could go straight through them: %v", strings.Join(d.target.Discrete, ", "), err),
+				Remedy:   "read the robust accuracy as an upper bound, or add attacks without gradients, such as square",
+			})
+			return ctx.Err()
+		}
 		before := len(t.outcomes)
 		a := through{evasion.Descent{Name: "straight", Loss: model.Margin, Steps: 60, Random: true, Restarts: 2}}
 		if err := d.attack(ctx, t, attempt{"straight through (check)", a}, d.standing(t)); err != nil {
@@ -148,6 +156,14 @@ var blockedGradients = &Probe{
 		})
 		return nil
 	},
+}
+
+// passes says why no gradient goes straight through the model's discrete layers.
+func (d *driver) passes(ctx context.Context) error {
+	m, free := d.target.Open()
+	defer free()
+	_, _, err := model.Straight(m.(model.Gradients)).Gradient(ctx, d.set.X.Gather([]int{0}), &model.Objective{Loss: model.Margin, Labels: d.set.Y[:1]})
+	return err
 }
 
 // through attacks a model straight through its discrete layers.

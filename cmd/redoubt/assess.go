@@ -40,11 +40,13 @@ type assessFlags struct {
 	Seed                uint64
 	Checks              string
 	Certify             float64
+	Points              bool `json:",omitempty"` // where --examples is given
 
 	threads int
 	gates   []string
 	resume  string
 	samples string
+	points  string
 	files   map[string]*string // by format name
 	remote  remoteFlags
 }
@@ -61,7 +63,8 @@ assessment doubts itself and grades each number trustworthy, suspect or invalid.
 
 DATA is an NPZ with x (in the model's layout) and y; a pair of IDX files joined
 by a comma; CSV or Parquet with a schema; a CIFAR-10 batch; or a folder of
-images with a folder a class. Byte pixels become [0,1].
+images with a folder a class. Byte pixels become [0,1], unless the model takes
+integers.
 
 MODEL may be the URL of an endpoint: of the Open Inference Protocol
 (https://host/v2/models/NAME), of TensorFlow Serving or MLflow, or of any JSON
@@ -117,6 +120,7 @@ alone:
 	fl.StringArrayVar(&f.gates, "gate", nil, "condition to hold, such as 'robust_accuracy[linf@0.3]>=0.5' (repeatable)")
 	fl.StringVar(&f.resume, "resume", "", "journal to keep, and to go on from after an interruption")
 	fl.StringVar(&f.samples, "samples", "", "write each sample's outcome to this JSON Lines file")
+	fl.StringVar(&f.points, "examples", "", "write the inputs within --eps that fooled the model to this NPZ file: x and y as --data takes them, class, index, norm, eps, attack")
 	f.remote.register(fl)
 	for _, format := range report.Formats {
 		f.files[format.Name] = fl.String(format.Name, "", "write the report to this file: "+format.Doc)
@@ -133,7 +137,7 @@ func (f *assessFlags) dataFlags(fl *pflag.FlagSet) {
 	fl.Float64SliceVar(&f.Std, "std", nil, "standard deviation that the model wants divided by")
 	fl.StringVar(&f.Bounds, "bounds", "", "range of valid inputs, LO,HI (default: the data's own)")
 	fl.StringVar(&f.Layout, "layout", "", "layout of the model's images, nchw or nhwc (default: seen from the shape)")
-	fl.StringVar(&f.Input, "input", "", "input to attack, where the model has several")
+	fl.StringVar(&f.Input, "input", "", "name of the input, for an endpoint that declares none")
 	fl.StringVar(&f.Output, "output", "", "output to read, where the model has several")
 	fl.IntVar(&f.Limit, "limit", 0, "use the first N samples (default: all)")
 }
@@ -211,6 +215,10 @@ func (f *assessFlags) config() (assess.Config, error) {
 	if len(f.Eps) == 0 && (!slices.Equal(f.Norms, []string{"linf"}) || !slices.Equal(f.Attacks, []string{"fast"}) || f.Certify > 0) {
 		return cfg, errors.New("--norm, --attacks and --certify are about radii: give --eps, or leave them out")
 	}
+	if f.Points = f.points != ""; f.Points && len(f.Eps) == 0 {
+		return cfg, errors.New("--examples are of attacks within a radius: give --eps, or leave it out")
+	}
+	cfg.Points = f.Points
 	for _, s := range f.Threats {
 		t, err := assess.ParseThreat(s)
 		if err != nil {

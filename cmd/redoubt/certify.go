@@ -313,11 +313,13 @@ func (f *certifyFlags) prove(ctx context.Context, l *model.Local, set *data.Set,
 // count fills in the accuracies.
 func (c *certified) count(radii []float64) {
 	total := float64(max(1, len(c.Each)))
+	right := 0
 	for _, p := range c.Each {
 		if p.Class == p.Label {
-			c.Clean += 1 / total
+			right++
 		}
 	}
+	c.Clean = float64(right) / total
 	for _, eps := range radii {
 		at := certifiedAt{Eps: eps}
 		for _, p := range c.Each {

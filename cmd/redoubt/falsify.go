@@ -53,7 +53,7 @@ not a proof that no violation exists.`,
 			bar := newProgress(a.quiet)
 			found, err := falsify.Search(ctx, m, p, falsify.Options{Seed: seed, Progress: func(round int, best float64) {
 				left := time.Until(deadline).Seconds()
-				bar.report(fmt.Sprintf("round %d, slack %.3g", round, best), int(timeout-left), int(timeout))
+				bar.tell("search", fmt.Sprintf(", round %d, slack %.3g", round, best), int(timeout-left), int(timeout))
 			}})
 			bar.clear()
 			switch {

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/redoubt-ml/redoubt"
+	"github.com/redoubt-ml/redoubt/ml/data"
+	"github.com/redoubt-ml/redoubt/ml/onnx"
 	"github.com/redoubt-ml/redoubt/report"
 )
 
@@ -46,13 +48,20 @@ func reserve(path string, render renderer) (reservation, error) {
 // reserve makes room for every report that was asked for.
 func (f *assessFlags) reserve() (reservations, error) {
 	var out reservations
-	renderers := map[string]renderer{f.samples: sampleLines}
+	type file struct {
+		path   string
+		render renderer
+	}
+	files := []file{{f.samples, sampleLines}, {f.points, examples}}
 	for _, format := range report.Formats {
-		path := *f.files[format.Name]
-		if path != "" && renderers[path] != nil {
-			return nil, fmt.Errorf("write %s: two reports cannot go to one file", path)
+		files = append(files, file{*f.files[format.Name], format.Render})
+	}
+	renderers := map[string]renderer{}
+	for _, f := range files {
+		if f.path != "" && renderers[f.path] != nil {
+			return nil, fmt.Errorf("write %s: two reports cannot go to one file", f.path)
 		}
-		renderers[path] = format.Render
+		renderers[f.path] = f.render
 	}
 	for _, path := range slices.Sorted(maps.Keys(renderers)) {
 		if path == "" {
@@ -76,6 +85,30 @@ func sampleLines(w io.Writer, a *redoubt.Assessment) error {
 		}
 	}
 	return nil
+}
+
+// examples writes the inputs that fooled the model as an NPZ file that --data and
+// numpy.load take.
+func examples(w io.Writer, a *redoubt.Assessment) error {
+	n := int64(len(a.Points))
+	dims := []int64{n}
+	for _, d := range a.Model.Input {
+		dims = append(dims, int64(d))
+	}
+	var x []float32
+	var label, class, index []int64
+	var eps []float32
+	norm, attack := &onnx.Tensor{Type: onnx.String, Dims: []int64{n}}, &onnx.Tensor{Type: onnx.String, Dims: []int64{n}}
+	for _, p := range a.Points {
+		x = append(x, p.Changed...)
+		label, class, index = append(label, int64(p.Label)), append(class, int64(p.After)), append(index, int64(p.Index))
+		eps = append(eps, float32(p.Eps))
+		norm.Strings, attack.Strings = append(norm.Strings, []byte(p.Norm)), append(attack.Strings, []byte(p.Attack))
+	}
+	return data.EncodeNPZ(w, map[string]*onnx.Tensor{
+		"x": onnx.FloatTensor("x", x, dims...), "y": onnx.IntTensor("y", label, n), "class": onnx.IntTensor("class", class, n),
+		"index": onnx.IntTensor("index", index, n), "eps": onnx.FloatTensor("eps", eps, n), "norm": norm, "attack": attack,
+	})
 }
 
 // write renders every file, and puts them in place when all are whole.

@@ -427,7 +427,8 @@ func (m *masking) field(ctx context.Context, p document.Part, v mask.Value, coun
 		return []byte(out), err
 	}
 	if bytes.HasPrefix(p.Text, []byte("[")) {
-		if out, err := m.restoreText(ctx, p, counts); err != nil || !bytes.Equal(out, p.Text) {
+		others := counts[foreign]
+		if out, err := m.restoreText(ctx, p, counts); err != nil || !bytes.Equal(out, p.Text) || counts[foreign] > others {
 			return out, err
 		}
 	}

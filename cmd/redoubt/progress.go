@@ -26,7 +26,11 @@ func newProgress(quiet bool) *progress {
 }
 
 // report draws the state of a stage: done of total.
-func (p *progress) report(stage string, done, total int) {
+func (p *progress) report(stage string, done, total int) { p.tell(stage, "", done, total) }
+
+// tell is report with a detail, such as a count of rounds, that may change all
+// the time without being news of itself.
+func (p *progress) tell(stage, detail string, done, total int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	every := 10 * time.Second
@@ -42,6 +46,7 @@ func (p *progress) report(stage string, done, total int) {
 		return
 	}
 	p.stage, p.last = stage, now
+	stage += detail
 	if !p.terminal {
 		fmt.Fprintf(os.Stderr, "%s: %d of %d\n", stage, done, total)
 		return

@@ -123,6 +123,7 @@ func makeFiles(t *testing.T, rt *ort.Runtime, dir string) {
 	write("flipped.onnx", flipped)
 	model("cycle.onnx", cyclic(m.Clone()))
 	model("huge.onnx", huge(m.Clone()))
+	model("pixels.onnx", ofBytes(m.Clone()))
 	write("outside.onnx", escape(t, m.Clone()))
 
 	labels := make([]int64, len(y))
@@ -134,6 +135,13 @@ func makeFiles(t *testing.T, rt *ort.Runtime, dir string) {
 	nan := append([]float32(nil), x.Data...)
 	nan[13] = float32(math.NaN())
 	npz(t, filepath.Join(dir, "data.npz"), x.Data, 300, 4, labels)
+	raw := &onnx.Tensor{Type: onnx.Uint8, Dims: []int64{300, 2, 2}}
+	for _, v := range x.Data {
+		raw.Raw = append(raw.Raw, byte(math.Round(float64(255*v))))
+	}
+	if err := data.WriteNPZ(filepath.Join(dir, "pixels.npz"), map[string]*onnx.Tensor{"x": raw, "y": onnx.IntTensor("y", labels, 300)}); err != nil {
+		t.Fatal(err)
+	}
 	npz(t, filepath.Join(dir, "wrong.npz"), x.Data, 300, 4, wrong)
 	npz(t, filepath.Join(dir, "nan.npz"), nan, 300, 4, labels)
 	npz(t, filepath.Join(dir, "shape.npz"), x.Data, 240, 5, labels[:240])
@@ -234,6 +242,26 @@ func huge(m *onnx.Model) *onnx.Model {
 	w := *m.Graph.Initializers[0]
 	w.Dims = []int64{1 << 25, 1 << 25}
 	m.Graph.Initializers[0] = &w
+	return m
+}
+
+// ofBytes makes a model of numbers in [0,1] take the bytes of 0 to 255 that they were.
+func ofBytes(m *onnx.Model) *onnx.Model {
+	in := m.Graph.Feeds()[0]
+	in.Type.Tensor.Elem = onnx.Uint8
+	for _, n := range m.Graph.Nodes {
+		for i, name := range n.Inputs {
+			if name == in.Name {
+				n.Inputs[i] = "scaled"
+			}
+		}
+	}
+	m.Graph.Nodes = append([]*onnx.Node{
+		onnx.NewNode("Cast", []string{in.Name}, []string{"real"}, onnx.IntAttr("to", int64(onnx.Float))),
+		onnx.NewNode("Div", []string{"real", "white"}, []string{"scaled"}),
+	}, m.Graph.Nodes...)
+	m.Graph.Initializers = append(m.Graph.Initializers, onnx.FloatTensor("white", []float32{255}))
+	m.Graph.Values = nil
 	return m
 }
 

@@ -120,7 +120,7 @@ are left out.`,
 	f.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&h.Algorithm, "hash", sign.SHA256, "sha256, blake2b or blake3")
-	fl.Int64Var(&h.ShardSize, "shard-size", 0, "hash files in pieces of so many bytes (1000000000 is usual); 0 for whole files")
+	fl.Int64Var(&h.ShardSize, "shard-size", 0, "hash files in pieces of so many bytes (1000000000 is usual), which leaves empty files out; 0 for whole files")
 	fl.BoolVar(&h.FollowLinks, "follow-links", false, "take symbolic links for what they point to")
 	fl.BoolVar(&reference, "as-reference", false, "spell single files and pieces as the Python package model-signing does, which cannot verify the specification's way")
 	return cmd

@@ -37,6 +37,9 @@ func (a *app) open(ctx context.Context, path string, f *assessFlags, cfg *assess
 	if err != nil {
 		return nil, nil, err
 	}
+	if l.Integer() {
+		set.Whole()
+	}
 	if set, err = f.fit(set, l, layout, cfg); err != nil {
 		l.Close()
 		return nil, nil, err

@@ -191,6 +191,18 @@ func (s *Set) Check(classes int) error {
 	return nil
 }
 
+// Whole takes pixels back from [0,1] to the bytes that they were, for a model that
+// takes whole numbers. Other data stay as they are.
+func (s *Set) Whole() {
+	if !s.Bounded || s.Bounds != [2]float32{0, 1} {
+		return
+	}
+	for i, v := range s.X.Data {
+		s.X.Data[i] = float32(math.Round(255 * float64(v)))
+	}
+	s.Bounds = [2]float32{0, 255}
+}
+
 // Box returns the smallest and largest value that each element of a sample may
 // take. It is false when the data does not say.
 func (s *Set) Box() (lo, hi []float32, known bool) {

@@ -95,7 +95,7 @@ func WriteNPZ(path string, arrays map[string]*onnx.Tensor) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	defer os.Remove(f.Name()) // fails once the file has its name, as it should
-	err = errors.Join(encodeNPZ(f, arrays), f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(EncodeNPZ(f, arrays), f.Chmod(0o644), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
@@ -105,7 +105,8 @@ func WriteNPZ(path string, arrays map[string]*onnx.Tensor) error {
 	return nil
 }
 
-func encodeNPZ(w io.Writer, arrays map[string]*onnx.Tensor) error {
+// EncodeNPZ writes what [WriteNPZ] writes to w.
+func EncodeNPZ(w io.Writer, arrays map[string]*onnx.Tensor) error {
 	archive := zip.NewWriter(w)
 	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
 		return flate.NewWriter(w, flate.BestSpeed) // tensors of noise hardly shrink; do not spend long on them

@@ -32,10 +32,7 @@ var binaryRules = []Rule{
 	{Op: "Mean", Since: 8, VJP: func(c *call) { vjpMeanOf(c, float64(len(c.node.Inputs))) }},
 	{Op: "Max", Since: 8, VJP: vjpExtremeOf},
 	{Op: "Min", Since: 8, VJP: vjpExtremeOf},
-	{Op: "Where", Since: 9, VJP: func(c *call) {
-		c.giveBroadcast(1, func() string { return c.pick(c.x(0), c.dy(), c.num(0)) })
-		c.giveBroadcast(2, func() string { return c.pick(c.x(0), c.num(0), c.dy()) })
-	}},
+	{Op: "Where", Since: 9, VJP: vjpWhere},
 	{Op: "Expand", Since: 8, VJP: func(c *call) {
 		c.giveBroadcast(0, func() string { return c.dy() })
 	}},
@@ -47,6 +44,12 @@ func (c *call) giveBroadcast(i int, grad func() string) {
 	if c.wants(i) {
 		c.give(i, c.unbroadcast(grad(), c.y(0), c.x(i)))
 	}
+}
+
+// vjpWhere is the gradient of the two branches; the condition has none.
+func vjpWhere(c *call) {
+	c.giveBroadcast(1, func() string { return c.pick(c.x(0), c.dy(), c.num(0)) })
+	c.giveBroadcast(2, func() string { return c.pick(c.x(0), c.num(0), c.dy()) })
 }
 
 func vjpMeanOf(c *call, n float64) {

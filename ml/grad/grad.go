@@ -195,7 +195,7 @@ func (s *sweep) visit(n *onnx.Node) {
 	s.elem = s.gradElem(n.Outputs[slices.IndexFunc(c.dys, func(d string) bool { return d != "" })])
 	rule.VJP(c)
 	for i, gave := range c.gave {
-		if c.wants(i) && !gave {
+		if c.wants(i) && !gave && s.shape(n.Inputs[i]).Elem.IsFloat() { // an index or a size has none, though StraightThrough asks
 			panic(failure(fmt.Sprintf("there is no gradient with respect to its input %d (%q)", i, n.Inputs[i])))
 		}
 	}

@@ -8,8 +8,9 @@ import (
 
 // StraightThrough is [VJP] as if what makes a graph piecewise constant were not
 // there: rounding passes the gradient on, a sign passes it on within [-1, 1], a
-// comparison passes it to both sides, and casts to truths and integers are
-// ignored. The forward pass is as it was. It is the straight-through estimate of
+// comparison passes it to both sides, a choice passes to its condition what the
+// choice changes, and casts to truths and integers are ignored. Indices computed
+// from the input still have no gradient. The forward pass is as it was. It is the straight-through estimate of
 // Bengio et al. 2013 (arXiv 1308.3432), and the attack on layers that give no
 // gradient of Athalye et al. 2018 (arXiv 1802.00420, section 4.1).
 func StraightThrough(g *onnx.Graph, shapes onnx.Shapes, outputs, seeds, wrt []string) ([]string, error) {
@@ -45,6 +46,36 @@ var straightRules = []Rule{
 	{Op: "GreaterOrEqual", Since: 12, VJP: func(c *call) { c.compare(1) }},
 	{Op: "Less", Since: 9, VJP: func(c *call) { c.compare(-1) }},
 	{Op: "LessOrEqual", Since: 12, VJP: func(c *call) { c.compare(-1) }},
+	{Op: "Not", Since: 1, VJP: func(c *call) { c.give(0, c.neg(c.dy())) }},
+	{Op: "And", Since: 7, VJP: func(c *call) {
+		c.truths(func(other string) string { return c.pick(other, c.dy(), c.num(0)) })
+	}},
+	{Op: "Or", Since: 7, VJP: func(c *call) {
+		c.truths(func(other string) string { return c.pick(other, c.num(0), c.dy()) })
+	}},
+	{Op: "Where", Since: 9, VJP: func(c *call) {
+		vjpWhere(c)
+		// y = c a + (1 - c) b
+		c.giveBroadcast(0, func() string {
+			gain := c.sub(c.real(c.x(1)), c.real(c.x(2)))
+			return c.recast(c.mul(c.dy(), c.recast(gain, c.x(1), c.y(0))), c.y(0), c.x(0))
+		})
+	}},
+}
+
+// truths gives each of two truths its gradient: that of a b, or of
+// 1 - (1 - a)(1 - b), which the other one switches on or off.
+func (c *call) truths(grad func(other string) string) {
+	c.giveBroadcast(0, func() string { return grad(c.x(1)) })
+	c.giveBroadcast(1, func() string { return grad(c.x(0)) })
+}
+
+// real is a value in the type of its gradient.
+func (c *call) real(name string) string {
+	if c.shape(name).Elem.IsFloat() {
+		return name
+	}
+	return c.cast(name, c.gradElem(name))
 }
 
 func through(_ *call, _, _, dy string) string { return dy }

@@ -29,6 +29,7 @@ func straight(t *testing.T, m *onnx.Model, x *onnx.Tensor) []float64 {
 // 3, and has no gradient by the ordinary rules.
 func TestStraightThrough(t *testing.T) {
 	constants := []*onnx.Tensor{vec(3), vec(0.5), onnx.FloatTensor("steps", []float32{8}, 1)}
+	constants = append(constants, onnx.FloatTensor("levels", []float32{3, 1, 4}, 3), onnx.IntTensor("count", []int64{3}, 1))
 	constants[0].Name, constants[1].Name = "three", "half"
 	feeds := map[string]*onnx.Tensor{"x": vec(0.3, -0.2, 2)}
 	to := func(e onnx.DataType) *onnx.Attr { return onnx.IntAttr("to", int64(e)) }
@@ -42,6 +43,21 @@ func TestStraightThrough(t *testing.T) {
 		"binarise": {[]*onnx.Node{node("Greater", "x half", "a"), node("Cast", "a", "c", to(onnx.Float))}, []float64{3, 3, 3}},
 		"inverse":  {[]*onnx.Node{node("LessOrEqual", "x half", "a"), node("Cast", "a", "c", to(onnx.Float))}, []float64{-3, -3, -3}},
 		"integers": {[]*onnx.Node{node("Cast", "x", "a", to(onnx.Int64)), node("Cast", "a", "c", to(onnx.Float))}, []float64{3, 3, 3}},
+		"choice":   {[]*onnx.Node{node("Greater", "x half", "a"), node("Where", "a three half", "c")}, []float64{7.5, 7.5, 7.5}},
+		"band": {[]*onnx.Node{
+			node("Greater", "x half", "a"), node("Less", "x three", "b"), node("And", "a b", "d"), node("Not", "d", "e"),
+			node("Where", "e half three", "c"),
+		}, []float64{7.5, 7.5, 0}},
+		"either": {[]*onnx.Node{
+			node("Greater", "x half", "a"), node("Greater", "x three", "b"), node("Or", "a b", "d"), node("Cast", "d", "c", to(onnx.Float)),
+		}, []float64{6, 6, 3}},
+		"indices": {[]*onnx.Node{
+			node("Cast", "x", "i", to(onnx.Int64)), node("Gather", "levels i", "b"), node("Cast", "i", "d", to(onnx.Float)),
+			node("Sub", "d b", "c"),
+		}, []float64{3, 3, 3}},
+		"ranks": {[]*onnx.Node{
+			node("Round", "x", "r"), node("TopK", "r count", "b i"), node("Cast", "i", "d", to(onnx.Float)), node("Sub", "b d", "c"),
+		}, []float64{3, 3, 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			build := func() *onnx.Model {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/redoubt-ml/redoubt/internal/need"
@@ -198,6 +199,9 @@ func TestSharedModelsOpen(t *testing.T) {
 		l, err := model.Open(t.Context(), rt, f, model.Config{})
 		if refused[name] != (err != nil) {
 			t.Errorf("%s: err = %v, want refusal: %v", name, err, refused[name])
+		}
+		if err != nil && strings.Contains(err.Error(), " inputs ") && !strings.Contains(err.Error(), "constants of the graph") {
+			t.Errorf("%s: %v: want the remedy", name, err)
 		}
 		if err != nil {
 			continue

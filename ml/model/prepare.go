@@ -12,7 +12,7 @@ import (
 // Config says how to read a model. The zero value suits a classifier with one
 // input and one output.
 type Config struct {
-	Input  string // input to attack; "" means the only one
+	Input  string // name of the only input; "" means whatever it is called
 	Output string // output to read; "" means the first of floats
 	// Sample is the shape of one sample, needed where the file leaves a
 	// dimension other than the batch open; nil otherwise.
@@ -107,9 +107,11 @@ func (p *prepared) takeInput(cfg Config) error {
 }
 
 func chooseInput(feeds []*onnx.Value, want string) (*onnx.Value, error) {
-	var names []string
+	names := make([]string, len(feeds))
+	for i, v := range feeds {
+		names[i] = v.Name
+	}
 	for _, v := range feeds {
-		names = append(names, v.Name)
 		if v.Name != want && (want != "" || len(feeds) > 1) {
 			continue
 		}
@@ -120,14 +122,19 @@ func chooseInput(feeds []*onnx.Value, want string) (*onnx.Value, error) {
 			return nil, fmt.Errorf("input %q holds %v, which cannot be perturbed as numbers", v.Name, e)
 		}
 		if len(feeds) > 1 {
-			return nil, fmt.Errorf("the model has %d inputs; attacks need one input and no others to fill", len(feeds))
+			return nil, manyInputs(names)
 		}
 		return v, nil
 	}
 	if want == "" {
-		return nil, fmt.Errorf("the model has %d inputs (%s), attacks need one", len(feeds), strings.Join(names, ", "))
+		return nil, manyInputs(names)
 	}
 	return nil, fmt.Errorf("the model has no input %q, only %s", want, strings.Join(names, ", "))
+}
+
+// manyInputs is the refusal of a model with inputs that the samples do not fill.
+func manyInputs(names []string) error {
+	return fmt.Errorf("the model has %d inputs (%s), and samples fill one: export it with the others as constants of the graph", len(names), strings.Join(names, ", "))
 }
 
 // sampleShape is the declared shape without the batch; given fills what the

@@ -117,6 +117,15 @@ func (e *Endpoint) get(ctx context.Context, address string, into any) error {
 	return nil
 }
 
+// manyInputs is the refusal of a model with inputs that the samples do not fill.
+func manyInputs(ports []declared) error {
+	var names []string
+	for _, p := range ports {
+		names = append(names, excerpt(p.Name))
+	}
+	return fmt.Errorf("the model has %d inputs (%s), and samples fill one: serve it with the others as constants of the graph", len(ports), strings.Join(names, ", "))
+}
+
 // choose finds the input. A server that declares none takes what it is given.
 func choose(what string, ports []declared, want string) (declared, error) {
 	if len(ports) == 0 && want != "" {
@@ -129,13 +138,13 @@ func choose(what string, ports []declared, want string) (declared, error) {
 	for _, p := range ports {
 		if names = append(names, excerpt(p.Name)); p.Name == want || want == "" && len(ports) == 1 {
 			if len(ports) > 1 {
-				return p, fmt.Errorf("the model has %d inputs; attacks need one input and no others to fill", len(ports))
+				return p, manyInputs(ports)
 			}
 			return p, nil
 		}
 	}
 	if want == "" {
-		return declared{}, fmt.Errorf("the model has %d inputs (%s), attacks need one", len(ports), strings.Join(names, ", "))
+		return declared{}, manyInputs(ports)
 	}
 	return declared{}, fmt.Errorf("the model has no %s %q, only %s", what, want, strings.Join(names, ", "))
 }

@@ -52,7 +52,7 @@ func (c *checkpoint) add(v *view) error {
 	}
 	c.names[v.name] = true
 	if c.total += v.bytes(); c.total < 0 || c.total > max(16<<20, c.s.limits.Ratio*c.src.size) || c.total > c.s.limits.Unpacked {
-		return fmt.Errorf("its tensors unfold to more than %d times its size: %w; raise Limits.Ratio if that is meant", c.s.limits.Ratio, errLimit)
+		return fmt.Errorf("its tensors unfold to more than %d times its size: %w; raise --limit-ratio if that is meant", c.s.limits.Ratio, errLimit)
 	}
 	c.tensors = append(c.tensors, v)
 	return nil

@@ -142,7 +142,7 @@ func (m *machine) run() (*value, error) {
 			return nil, errors.New("enough was seen")
 		}
 		if m.steps++; m.steps > m.s.limits.Opcodes {
-			return nil, fmt.Errorf("%w of %d instructions; raise Limits.Opcodes if that is meant", errLimit, m.s.limits.Opcodes)
+			return nil, fmt.Errorf("%w of %d instructions; raise --limit-opcodes if that is meant", errLimit, m.s.limits.Opcodes)
 		}
 		if m.steps&0xfff == 0 {
 			if err := m.s.alive(); err != nil {
@@ -756,7 +756,7 @@ func (m *machine) memory(op byte) error {
 	}
 	// A real unpickler takes memory for every index below the largest.
 	if lim := m.s.limits.Memo; i >= uint64(lim) {
-		return fmt.Errorf("%w of %d entries of the memo; raise Limits.Memo if that is meant", errLimit, lim)
+		return fmt.Errorf("%w of %d entries of the memo; raise --limit-memo if that is meant", errLimit, lim)
 	}
 	for uint64(len(m.memo)) <= i {
 		m.memo = append(m.memo, nil)

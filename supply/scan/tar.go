@@ -51,7 +51,7 @@ func scanTar(s *scanner, src *source, f *File) {
 			return
 		}
 		if n >= s.limits.Members {
-			f.unread("limit", off, fmt.Errorf("%w of %d members; raise Limits.Members if that is meant", errLimit, s.limits.Members))
+			f.unread("limit", off, fmt.Errorf("%w of %d members; raise --limit-members if that is meant", errLimit, s.limits.Members))
 			return
 		}
 		checkName(f, off, strings.TrimSuffix(h.Name, "/"))

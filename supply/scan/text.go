@@ -174,7 +174,7 @@ func textDocument(s *scanner, src *source, f *File) {
 		return
 	}
 	if src.size > s.limits.Text {
-		f.unread("limit", 0, fmt.Errorf("a document of %d bytes: %w of %d; raise Limits.Text if that is meant", src.size, errLimit, s.limits.Text))
+		f.unread("limit", 0, fmt.Errorf("a document of %d bytes: %w of %d; raise --limit-text if that is meant", src.size, errLimit, s.limits.Text))
 		return
 	}
 	b, err := src.read(0, src.size)

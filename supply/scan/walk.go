@@ -171,7 +171,7 @@ func (s *scanner) file(src *source) error {
 // alive says whether work should go on: an interruption, or the file's time.
 func (s *scanner) alive() error {
 	if err := s.ctx.Err(); err != nil {
-		return fmt.Errorf("stopped after the time for one file: %w; raise Limits.Time", errLimit)
+		return fmt.Errorf("stopped after the time for one file: %w; raise --limit-time", errLimit)
 	}
 	return nil
 }
@@ -183,7 +183,7 @@ func (s *scanner) examine(src *source) *File {
 	s.report.Files = append(s.report.Files, f)
 	if src.depth > s.limits.Depth {
 		f.Format = "unknown"
-		f.unread("limit", 0, fmt.Errorf("%w of %d containers within one another; raise Limits.Depth if that is meant", errLimit, s.limits.Depth))
+		f.unread("limit", 0, fmt.Errorf("%w of %d containers within one another; raise --limit-depth if that is meant", errLimit, s.limits.Depth))
 		return f
 	}
 	for _, format := range s.formats {
@@ -256,9 +256,9 @@ func (m *meter) Read(b []byte) (int, error) {
 	m.s.unpacked += int64(n)
 	switch lim := m.s.limits; {
 	case m.s.unpacked > lim.Unpacked:
-		return n, fmt.Errorf("%w of %d unpacked bytes; raise Limits.Unpacked if that is meant", errLimit, lim.Unpacked)
+		return n, fmt.Errorf("%w of %d unpacked bytes; raise --limit-unpacked if that is meant", errLimit, lim.Unpacked)
 	case m.n > 16<<20 && m.n/max(m.packed, 1) > lim.Ratio:
-		return n, fmt.Errorf("%w: it grows more than %d times; raise Limits.Ratio if that is meant", errLimit, lim.Ratio)
+		return n, fmt.Errorf("%w: it grows more than %d times; raise --limit-ratio if that is meant", errLimit, lim.Ratio)
 	}
 	return n, err
 }

@@ -152,7 +152,7 @@ func zipDirectory(s *scanner, src *source, f *File) ([]*zipEntry, error) {
 		f.add(Unproven, redoubt.High, "archive/prefix", 0, "%d bytes stand before the ZIP archive", before)
 	}
 	if count > int64(s.limits.Members) || count < 0 {
-		return nil, fmt.Errorf("%w of %d members; raise Limits.Members if that is meant", errLimit, s.limits.Members)
+		return nil, fmt.Errorf("%w of %d members; raise --limit-members if that is meant", errLimit, s.limits.Members)
 	}
 	c := src.cursor(at + before)
 	entries := make([]*zipEntry, 0, min(count, size/46+1))

@@ -344,7 +344,7 @@ func reach(ranks []float64, target, off float64) (lo, hi int) {
 // number is released. One row changes at most one bit, and states merge by or.
 func distinct(s Statistic) statistic {
 	m := float64(s.Bits)
-	estimate := func(set float64) float64 { return -m * math.Log(1-min(max(set, 0), m-0.5)/m) }
+	estimate := func(set float64) float64 { return m * -math.Log1p(-min(max(set, 0), m-0.5)/m) }
 	return statistic{Statistic: s, cells: s.Bits / 64, hashed: true, or: true,
 		add: func(cells []int64, v int32) { cells[v>>6] |= 1 << (v & 63) },
 		parts: []part{{func(cells []int64) []int64 {

@@ -38,6 +38,10 @@ type csvReader struct {
 }
 
 func readCSV(j *job, r io.Reader, comma byte) error {
+	r, err := j.decoded(r, "CSV")
+	if err != nil {
+		return err
+	}
 	w := j.w
 	if w == nil {
 		w = io.Discard

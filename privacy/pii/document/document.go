@@ -53,8 +53,8 @@ type Part struct {
 	Column string
 	// Subject is what the row has in the column that Settings names.
 	Subject string
-	// Text is the text as people read it: unescaped, decoded, in UTF-8 where the
-	// document tells its character set. It is valid until the function returns.
+	// Text is the text as people read it: unescaped, decoded, in UTF-8; of plain
+	// text and CSV in another character set it is Windows' code page 1252 in UTF-8. It is valid until the function returns.
 	Text []byte
 	// Offset is how many bytes of a text that is handed over in several pieces
 	// came before this piece; 0 in other formats.

@@ -1,8 +1,10 @@
 package document
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,6 +74,28 @@ func TestLettersOfPDF(t *testing.T) {
 		err = Read(context.Background(), bytes.NewReader(b), Settings{Format: PDF}, func(p Part) error { text.Write(p.Text); return nil })
 		if err != nil || !strings.Contains(text.String(), want) {
 			t.Errorf("%s: got %q, %v, want %q in it", name, text.String(), err, want)
+		}
+	}
+}
+
+// Links of office documents stand in a file of their own, some with, some without the
+// declaration of XML; where they lead is told, what kind they are is not.
+func TestLinksOfOfficeDocuments(t *testing.T) {
+	const links = `<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">` +
+		`<Relationship Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/hyperlink" Target="mailto:ada@example.com" TargetMode="External"/></Relationships>`
+	for _, text := range []string{links, `<?xml version="1.0"?>` + links} {
+		var b bytes.Buffer
+		z := zip.NewWriter(&b)
+		w, err := z.Create("word/_rels/document.xml.rels")
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err := errors.Join(err, z.Close()); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"word/_rels/document.xml.rels!relationship target: EMAIL_ADDRESS ada@example.com"}
+		if got := found(t, scanner(t), "letter.docx", b.Bytes()); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // HTML is pages and XML. Its parts are the attributes that people's data stands in,
 // named by element and attribute ("a href"), then what scripts and comments say, and
 // at the end "text": what is to be read, each block on a line of its own.
-var HTML = Format{Name: "html", Extensions: []string{".html", ".htm", ".xhtml", ".xml", ".svg"},
+var HTML = Format{Name: "html", Extensions: []string{".html", ".htm", ".xhtml", ".xml", ".svg", ".rels", ".vml"},
 	magic: func(head []byte) bool {
 		h := bytes.ToLower(bytes.TrimLeft(head, " \t\r\n\ufeff"))
 		return bytes.HasPrefix(h, []byte("<!doctype html")) || bytes.HasPrefix(h, []byte("<html")) || bytes.HasPrefix(h, []byte("<?xml"))
@@ -24,8 +24,9 @@ var HTML = Format{Name: "html", Extensions: []string{".html", ".htm", ".xhtml", 
 // documents.
 var inline = strings.Fields("a abbr b bdi bdo big cite code del dfn em font i ins kbd mark q s samp small span strike strong sub sup tt u var wbr w:r w:t w:rpr a:r a:t a:rpr text:span r t")
 
-// told are attributes whose values are for people or about them.
-var told = strings.Fields("href src content value alt title placeholder action data summary label aria-label")
+// told are attributes whose values are for people or about them; target is where links
+// of office documents lead to.
+var told = strings.Fields("href src target content value alt title placeholder action data summary label aria-label")
 
 func readHTML(j *job, r io.Reader) error {
 	b, err := j.whole(r)

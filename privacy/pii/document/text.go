@@ -1,28 +1,22 @@
 package document
 
 import (
-	"bufio"
 	"bytes"
-	"fmt"
 	"io"
-
-	"golang.org/x/text/encoding/unicode"
 )
 
-// Text is plain text in any encoding that keeps ASCII, or in UTF-16 with a byte order
-// mark, which can be read and not be rewritten. It is streamed: each part is a piece
-// of it, cut where no finding is.
+// Text is plain text in UTF-8 or another encoding that keeps ASCII, which is read as
+// Windows' code page 1252, or in UTF-16 with a byte order mark, which can be read and
+// not be rewritten. It is streamed: each part is a piece of it, cut where no finding
+// is.
 var Text = Format{Name: "text", Extensions: []string{".txt", ".log", ".md"}, writes: true, walk: readText}
 
 func readText(j *job, r io.Reader) error {
-	b := bufio.NewReaderSize(r, 4096)
-	if head, _ := b.Peek(2); utf16Mark(head) {
-		if j.w != nil {
-			return fmt.Errorf("text in UTF-16: %w", ErrReadOnly)
-		}
-		return j.stream("", unicode.UTF16(unicode.LittleEndian, unicode.UseBOM).NewDecoder().Reader(b))
+	r, err := j.decoded(r, "text")
+	if err != nil {
+		return err
 	}
-	return j.stream("", b)
+	return j.stream("", r)
 }
 
 func utf16Mark(head []byte) bool {
