@@ -234,6 +234,7 @@ func TestLogLost(t *testing.T) {
 	t.Cleanup(func() { syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old) })
 	s, token := started(t, nil)
 	c := callerOf(t, s, token)
+	_, boss := person(t, s, "boss", "security_admin", true)
 	dir := filepath.Join(s.cfg.Data, "audit")
 	answers := map[string]bool{} // that were given, by the request's id
 	var mu sync.Mutex
@@ -275,6 +276,14 @@ func TestLogLost(t *testing.T) {
 	}
 	if _, _, err := s.Identity().CreateToken(t.Context(), socketUser, identity.Token{Account: s.Identity().Tokens("")[0].Account, Name: "unrecorded"}); err == nil {
 		t.Error("a token was made without a record")
+	}
+	for path, body := range map[string]string{
+		"/accounts": `{"kind":"service","name":"unrecorded"}`, "/grants": `{"subject":"ci","role":"model_user","on":"*","reason":"r"}`, "/audit/holds": `{"id":"h","reason":"r"}`,
+	} {
+		a := callerOf(t, s, "").ask("POST", "/api/v1"+path, body, "Cookie", identity.Cookie+"="+boss, "Content-Type", "application/json")
+		if a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "cannot be recorded") {
+			t.Errorf("%s: %d %s", path, a.status, a.body)
+		}
 	}
 	if n := refused.Load(); n == 0 || given() != during {
 		t.Errorf("%d answers while nothing could be recorded", given()-during)

@@ -142,14 +142,18 @@ func reviewList(c *client) *cobra.Command {
 }
 
 func reviewShow(c *client) *cobra.Command {
-	return &cobra.Command{
-		Use: "show REVIEW", Short: "Print a review", Args: cobra.ExactArgs(1), Example: `  redoubt review show 4f1c...`,
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "show REVIEW", Short: "Print a review", Args: cobra.ExactArgs(1), Example: `  redoubt review show 4f1c... --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all allReviews
 			if err := c.do(cmd.Context(), "GET", "/reviews", nil, &all); err != nil {
 				return err
 			}
 			for _, r := range all.Reviews {
+				if r.ID == args[0] && asJSON {
+					return json.NewEncoder(os.Stdout).Encode(r)
+				}
 				if r.ID == args[0] {
 					return printReview(os.Stdout, r)
 				}
@@ -157,6 +161,8 @@ func reviewShow(c *client) *cobra.Command {
 			return fmt.Errorf("there is no review %q: see 'redoubt review list'", args[0])
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
 }
 
 func printReview(w io.Writer, r admin.Review) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -97,8 +98,8 @@ docs/sealing.md says how each is set up.`,
   redoubt seal rotate weights.onnx.sealed --key openbao://bao.example:8200/transit/models --key file:kek.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.out == "" {
-				return errors.New("--out is missing: name the file to write")
+			if f.out == "" || f.out == "-" {
+				return errors.New("--out is missing, or standard output: name the file to write")
 			}
 			s, err := openSealer(f.keys)
 			if err != nil {
@@ -128,9 +129,11 @@ func newUnseal(*app) *cobra.Command {
 		Long: `Decrypt a sealed file, if it is whole and in its place.
 
 The exit code is 1, and nothing is written, where the file is not what was sealed
-with this purpose, tenant and name, and 3 where the key service cannot be asked.`,
-		Example: `  redoubt unseal weights.onnx.sealed --key file:kek.json --purpose model --out weights.onnx`,
-		Args:    cobra.ExactArgs(1),
+with this purpose, tenant and name, and 3 where the key service cannot be asked.
+With --out - up to a megabyte is printed, so that a secret lies on no disk.`,
+		Example: `  redoubt unseal weights.onnx.sealed --key file:kek.json --purpose model --out weights.onnx
+  redoubt unseal jwt.sealed --key file:kek.json --purpose secret --out -`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.out == "" {
 				return errors.New("--out is missing: name the file to write")
@@ -139,11 +142,35 @@ with this purpose, tenant and name, and 3 where the key service cannot be asked.
 			if err != nil {
 				return err
 			}
+			if f.out == "-" {
+				return sealCode(unsealTo(cmd.Context(), os.Stdout, s, args[0], f.place(args[0])))
+			}
 			return sealCode(s.UnsealFile(cmd.Context(), args[0], f.out, f.place(args[0])))
 		},
 	}
 	f.add(cmd)
 	return cmd
+}
+
+// maxPrinted bounds what is unsealed to standard output.
+const maxPrinted = 1 << 20
+
+// unsealTo prints a secret, so that it lies on no disk: once it is known to be whole.
+func unsealTo(ctx context.Context, w io.Writer, s *seal.Sealer, sealed string, p seal.Place) error {
+	r, err := s.OpenFile(ctx, sealed, p)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, maxPrinted+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", sealed, err)
+	}
+	if len(b) > maxPrinted {
+		return fmt.Errorf("%s: more than %d bytes are not printed, for all is checked first: name a file with --out", sealed, maxPrinted)
+	}
+	_, err = w.Write(b)
+	return err
 }
 
 func sealRotate() *cobra.Command {

@@ -168,7 +168,7 @@ without a terminal. Make sure who asks: this is how accounts are taken over.`,
 
 func userRemove(c *client) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Disable an account for good and take all its grants away", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Short: "Disable an account of somebody who left, and take its roles, groups and grants away", Args: cobra.ExactArgs(1),
 		Example: `  redoubt user remove alice`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var gone struct {

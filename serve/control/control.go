@@ -248,7 +248,7 @@ func (a *API) allow(ctx context.Context, action policy.Action, r policy.Resource
 	}
 	switch {
 	case d.Allowed && err != nil:
-		return huma.Error503ServiceUnavailable("this cannot be recorded, so it is refused: tell the operator")
+		return unrecorded()
 	case d.Allowed:
 		return nil
 	}
@@ -286,6 +286,11 @@ func add[I, O any](a *API, method, path, id, summary string, do func(ctx context
 	})
 }
 
+// unrecorded is what a client is told while the log cannot be written.
+func unrecorded() error {
+	return huma.Error503ServiceUnavailable("this cannot be recorded, so it is refused: tell the operator")
+}
+
 // problem is what a client is told of an error.
 func (a *API) problem(ctx context.Context, err error) error {
 	var told huma.StatusError
@@ -293,6 +298,9 @@ func (a *API) problem(ctx context.Context, err error) error {
 	var denied *admin.Refused
 	var said *oip.Error
 	switch {
+	case errors.Is(err, audit.ErrLost), errors.Is(err, audit.ErrFull): // whatever it was about
+		a.cfg.Logger.Error("an operation cannot be recorded, and is refused", "request", gateway.RequestID(ctx), "error", err.Error())
+		return unrecorded()
 	case errors.As(err, &denied):
 		return forbidden(denied.Decision)
 	case errors.Is(err, admin.ErrNotFound):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -37,8 +38,15 @@ func (a *API) grants() {
 	})
 	add(a, http.MethodPost, "/grants", "create-grant", "Give a role or a permission", func(ctx context.Context, in *struct{ Body newGrant }) (*body[policy.Grant], error) {
 		n := in.Body
-		if account, err := a.cfg.Identity.Account(n.Subject); err == nil {
+		account, err := a.cfg.Identity.Account(n.Subject)
+		if err == nil {
 			n.Subject = account.ID // a name stands for its account
+		}
+		if err != nil && ours(n.Subject) {
+			if denied := a.allow(ctx, policy.Create, policy.Resource{Kind: policy.KindGrant, Owner: n.Subject}); denied != nil {
+				return nil, denied
+			}
+			return nil, err
 		}
 		g, err := a.cfg.Keeper.Grant(ctx, change(ctx, n.Reason), policy.Grant{Subject: n.Subject, Role: n.Role, On: n.On, Permission: n.Permission, Expires: n.Expires})
 		return &body[policy.Grant]{g}, err
@@ -55,4 +63,11 @@ func (a *API) grants() {
 		}
 		return nil, err
 	})
+}
+
+// ours reports whether a subject can only be an account of ours: certificates and
+// people of an issuer are given something before they come, and so are groups.
+func ours(subject string) bool {
+	kind, _, id := strings.Cut(subject, ":")
+	return !id || kind == "user" || kind == "service"
 }

@@ -416,6 +416,9 @@ func TestAnswers(t *testing.T) {
 	if code != 200 || !strings.Contains(body, `"predictions":[{"outputs":{"label":1,`) {
 		t.Errorf("predict: %d %s", code, body)
 	}
+	if code, body, _ := h.ask(t, "user", "POST", "/api/v1/models/loans/predict", `{"features":{"y":[1,2]}}`); code != 422 || !strings.Contains(body, `the model has no feature \"y\"; it takes \"x\" (`) {
+		t.Errorf("a feature that is none: %d %s", code, body)
+	}
 	code, body, _ = h.ask(t, "user", "POST", "/api/v1/models/text/predict", `{"text":"hello"}`)
 	if code != 200 || !strings.Contains(body, `"prediction":5`) {
 		t.Errorf("text: %d %s", code, body)

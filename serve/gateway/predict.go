@@ -155,6 +155,24 @@ func (s *Served) featureRequest(list []any) (*oip.Request, error) {
 	return &oip.Request{Inputs: []oip.Tensor{t}, BinaryOutput: true}, nil
 }
 
+// mostNames bounds the names in a message.
+const mostNames = 8
+
+// names are those of tensors, for a message.
+func names(tensors []oip.TensorMetadata) string {
+	out := ""
+	for i, t := range tensors {
+		if i == mostNames {
+			return fmt.Sprintf("%s and %d more", out, len(tensors)-i)
+		}
+		if i > 0 {
+			out += ", "
+		}
+		out += fmt.Sprintf("%q (%s %v)", t.Name, t.Datatype, t.Shape)
+	}
+	return out
+}
+
 // inputRequest is a request in which each feature is an input of the model. It
 // is written as the protocol's JSON and read by its decoder, so that numbers are
 // held to the same rules.
@@ -168,7 +186,7 @@ func (s *Served) inputRequest(rows []map[string]any) (*oip.Request, error) {
 	for i, row := range rows {
 		for name := range row {
 			if described(s.Metadata.Inputs, name) == nil {
-				return nil, oip.Errorf(oip.Unprocessable, "row %d: the model has no feature %s", i, strconv.Quote(clip(name)))
+				return nil, oip.Errorf(oip.Unprocessable, "row %d: the model has no feature %s; it takes %s", i, strconv.Quote(clip(name)), names(s.Metadata.Inputs))
 			}
 		}
 	}

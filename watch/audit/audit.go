@@ -123,6 +123,9 @@ const (
 // that it was full for as long as the caller could wait.
 var ErrFull = errors.New("the buffer of the audit log is full: its disk is too slow or refuses")
 
+// ErrLost says that the disk did not take what was to be written.
+var ErrLost = errors.New("write audit log")
+
 // ErrClosed says that the log was closed.
 var ErrClosed = errors.New("the audit log is closed")
 

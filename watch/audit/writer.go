@@ -247,7 +247,7 @@ func (l *Log) refused(batch []*entry, err error) {
 	if l.err == nil {
 		l.cfg.Logger.Error("the audit log cannot be written: privileged actions are refused", "error", err)
 	}
-	l.err, l.failedAt = fmt.Errorf("write audit log: %w", err), l.chain.end.seq
+	l.err, l.failedAt = fmt.Errorf("%w: %w", ErrLost, err), l.chain.end.seq
 	again := slices.DeleteFunc(batch, func(e *entry) bool {
 		if e.done == nil {
 			return false
