@@ -177,6 +177,10 @@ func TestSmuggling(t *testing.T) {
 		all := raw(t, s, c.request)
 		if len(all) != 1 || all[0].status != c.want {
 			t.Errorf("%s: %d answers, %+.200v; want %d", name, len(all), all, c.want)
+			continue
+		}
+		if c.want != http.StatusOK {
+			all[0].shaped(t, name, "/")
 		}
 	}
 }

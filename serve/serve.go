@@ -339,6 +339,7 @@ func (s *Server) listen(context.Context) error {
 	})
 	s.rest = s.server(s.routes(api))
 	s.rest.TLSConfig = s.listenerTLS()
+	shapeOwn(s.rest)
 	for _, m := range s.cfg.Models {
 		s.largest = max(s.largest, int(m.MaxBody))
 	}
@@ -359,7 +360,7 @@ func (s *Server) listen(context.Context) error {
 		name, network, address string
 		serve                  func(net.Listener) error
 	}{
-		{"rest", "tcp", s.cfg.Listen.REST, func(l net.Listener) error { return s.rest.ServeTLS(l, "", "") }},
+		{"rest", "tcp", s.cfg.Listen.REST, func(l net.Listener) error { return s.rest.Serve(s.greeted(l)) }},
 		{"grpc", "tcp", s.cfg.Listen.GRPC, s.rpc.Serve},
 		{"admin", "tcp", s.cfg.Listen.Admin, s.admin.Serve},
 		{"socket", "unix", SocketPath(s.cfg.Data), s.socket.Serve},
@@ -380,6 +381,13 @@ func (s *Server) listen(context.Context) error {
 		}()
 	}
 	return nil
+}
+
+// greeted is a listener after the handshakes.
+func (s *Server) greeted(l net.Listener) net.Listener {
+	return greet(l, s.rest.TLSConfig, s.cfg.Limits.HeaderTime, func(from net.Addr, err error) {
+		s.opt.Logger.Debug("a handshake failed", "from", from.String(), "error", err.Error())
+	})
 }
 
 // SocketPath is where a server listens for its own machine's user.

@@ -1,6 +1,7 @@
 package oip
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -142,11 +143,20 @@ func WriteError(w http.ResponseWriter, err error, instance string) {
 	if e == nil {
 		e = &Error{Code: Internal, Message: "internal error"}
 	}
-	status := e.Code.HTTPStatus()
+	write(w, e.Code.HTTPStatus(), e.Code.String(), e.Message, instance)
+}
+
+// WriteStatus is WriteError for what is refused before it is a request, by a status
+// that no [Code] has.
+func WriteStatus(w http.ResponseWriter, status int, message, instance string) {
+	write(w, status, BadInput.String(), cmp.Or(message, http.StatusText(status)), instance)
+}
+
+func write(w http.ResponseWriter, status int, kind, message, instance string) {
 	body, err := json.Marshal(problem{
-		Error:    clean(e.Message),
-		Type:     "urn:redoubt:error:" + e.Code.String(),
-		Title:    strings.ReplaceAll(e.Code.String(), "-", " "),
+		Error:    clean(message),
+		Type:     "urn:redoubt:error:" + kind,
+		Title:    strings.ReplaceAll(kind, "-", " "),
 		Status:   status,
 		Instance: clean(instance),
 	})
