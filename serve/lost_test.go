@@ -182,7 +182,7 @@ func TestUpstreamLate(t *testing.T) {
 		t.Errorf("metadata over gRPC: %v", err)
 	}
 	if l, err = net.Listen("tcp", address); err != nil {
-		t.Skip("somebody else took the port: ", err)
+		t.Fatal(err)
 	}
 	far := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := `{"name":"far","platform":"p","inputs":[{"name":"x","datatype":"FP32","shape":[1]}],"outputs":[{"name":"y","datatype":"FP32","shape":[1]}]}`

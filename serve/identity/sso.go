@@ -232,8 +232,8 @@ func (a algorithm) halfHash(token string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
-// vouchedEvery is how exactly it is known when a stranger signed in last: what
-// changes an account makes all nodes read it again.
+// vouchedEvery is how exactly it is known at least when a stranger signed in last:
+// what changes an account makes all nodes read it again.
 const vouchedEvery = time.Hour
 
 // meet writes down who came, and when: strangers get an account, so that they can
@@ -247,7 +247,7 @@ func (s *Service) meet(ctx context.Context, p redoubt.Principal, f *flow, c Clie
 	s.state.mu.RUnlock()
 	now := s.now()
 	same := old != nil && old.Name == p.Name && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Groups, p.Groups)
-	if same && now.Sub(old.Vouched) < vouchedEvery {
+	if same && now.Sub(old.Vouched) < min(vouchedEvery, s.issuerOf(p.ID).SignInEvery/24) {
 		return unavailable(s.db.Update(ctx, f.spend))
 	}
 	a := Account{ID: p.ID, Name: p.Name, Roles: p.Roles, Groups: p.Groups, Created: now, Vouched: now}

@@ -130,6 +130,13 @@ func TestTokensOfPeopleWhoLeave(t *testing.T) {
 		ok(t, by(hourly))
 		hourly.advance(time.Minute)
 		wants(t, by(hourly), Expired, "an hour after the last sign-in")
+		m.now = hourly.Now
+		signIn(hourly)
+		hourly.advance(30 * time.Minute)
+		signIn(hourly)
+		hourly.advance(59 * time.Minute)
+		ok(t, by(hourly))
+		m.now = b.Now
 
 		without := setUp(t, db, func(c *Config) {
 			c.Issuers = []Issuer{{URL: m.URL + "/other", ClientID: "redoubt", ClientSecret: "sesame"}}
