@@ -269,6 +269,7 @@ func TestConfig(t *testing.T) {
 		"models: [{name: a, path: x}]\ntracing: {endpoint: http://far.example}":     "in the clear",
 		"models: [{name: a, path: x}]\ntracing: {endpoint: https://h, sample: 2}":   "sample is 2",
 		"models: [{name: a, path: x}]\ntls: {acme: {email: a@b.example}}":           "hosts are missing",
+		"models: [{name: a, path: x}]\ntls: {acme: {hosts: []}}":                    "hosts are missing",
 		"models: [{name: a, path: x}]\ntls: {acme: {hosts: [localhost]}}":           "no full name",
 		"models: [{name: a, path: x}]\ntls: {acme: {hosts: [a.b], directory: a.b}}": "directory",
 		"models: [{name: a, path: x}]\nkey: 0123456789abcdef":                       "key: a secret is written as",

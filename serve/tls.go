@@ -70,7 +70,7 @@ func (t *TLS) check() error {
 	}
 	a := &t.ACME
 	if len(a.Hosts) == 0 {
-		if a.Email+a.Directory+a.CA != "" {
+		if a.Hosts != nil || a.Email+a.Directory+a.CA != "" {
 			return errors.New("acme: hosts are missing: name those that the certificate is for")
 		}
 		return nil

@@ -379,7 +379,7 @@ func auditExport() *cobra.Command {
 	f.log.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.format, "format", "jsonl", "form: "+exportFormats())
-	flags.StringVar(&f.out, "out", "", "file, or s3://BUCKET/NAME, or the folder of tiles (default: print)")
+	flags.StringVar(&f.out, "out", "", "file, or s3://BUCKET/NAME, or the folder of tiles (default: print, as for -)")
 	flags.StringVar(&f.endpoint, "endpoint", "", "storage that speaks S3: HOST[:PORT], http:// before it for one on loopback")
 	flags.StringVar(&f.region, "region", "us-east-1", "region of the bucket")
 	flags.StringVar(&f.accessKey, "access-key", "env:AWS_ACCESS_KEY_ID", "access key: env:NAME or file:PATH")
@@ -422,7 +422,7 @@ func (f *exportFlags) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if f.format == "tiles" {
-		if f.out == "" || filter != (audit.Filter{}) {
+		if f.out == "" || f.out == "-" || filter != (audit.Filter{}) {
 			return errors.New("export tiles: they are the whole log, and go to a folder: name it with --out, and nothing to choose by")
 		}
 		return export.Tiles(ctx, dir, f.out)
@@ -445,7 +445,7 @@ func (f *exportFlags) run(ctx context.Context, args []string) error {
 func (f *exportFlags) send(ctx context.Context, write func(io.Writer) error) error {
 	bucket, name, found := strings.Cut(strings.TrimPrefix(f.out, "s3://"), "/")
 	switch {
-	case f.out == "":
+	case f.out == "", f.out == "-":
 		return write(os.Stdout)
 	case !strings.HasPrefix(f.out, "s3://"):
 		return writeWhole(f.out, write)

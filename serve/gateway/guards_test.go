@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redoubt-ml/redoubt/ml/data"
+	"github.com/redoubt-ml/redoubt/ml/half"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/serve/oip"
 	"github.com/redoubt-ml/redoubt/serve/policy"
@@ -106,6 +107,50 @@ func TestMissingValues(t *testing.T) {
 			t.Errorf("%v: %d %s", v, code, body)
 		}
 	}
+}
+
+// A bound itself is within its bounds, also where the tensor's type has no such number.
+func TestBoundsAtPrecision(t *testing.T) {
+	least, most := -0.1, 0.1
+	for datatype, encode := range map[oip.Datatype]func(float64) []byte{
+		oip.FP16: func(v float64) []byte { return raw([]uint16{half.Float16(float32(v))}) },
+		oip.BF16: func(v float64) []byte { return raw([]uint16{half.Bfloat16(float32(v))}) },
+		oip.FP32: func(v float64) []byte { return raw([]float32{float32(v)}) },
+		oip.FP64: func(v float64) []byte { return raw([]float64{v}) },
+	} {
+		m := loans()
+		m.Versions[0].Engine = taking{datatype}
+		m.Settings.Inputs = map[string]gateway.Rule{"x": {Min: &least, Max: &most}}
+		h := build(t, gateway.Config{}, m)
+		for _, c := range []struct {
+			a, b float64
+			want int
+		}{{-0.1, 0.1, 200}, {0, 0.101, 422}, {-0.101, 0, 422}} {
+			body := append(encode(c.a), encode(c.b)...)
+			head := fmt.Sprintf(`{"inputs":[{"name":"x","datatype":%q,"shape":[1,2],"parameters":{"binary_data_size":%d}}]}`, datatype, len(body))
+			code, answer, _ := h.ask(t, "user", "POST", "/v2/models/loans/infer", head+string(body), "Inference-Header-Content-Length", fmt.Sprint(len(head)))
+			if code != c.want {
+				t.Errorf("%s %v, %v: %d %s", datatype, c.a, c.b, code, answer)
+			}
+		}
+	}
+}
+
+// taking is a model of one output that takes one type of tensors.
+type taking struct{ datatype oip.Datatype }
+
+func (e taking) Metadata(context.Context) (*oip.Metadata, error) {
+	return &oip.Metadata{
+		Inputs:  []oip.TensorMetadata{{Name: "x", Datatype: e.datatype, Shape: []int64{-1, 2}}},
+		Outputs: []oip.TensorMetadata{{Name: "label", Datatype: oip.INT64, Shape: []int64{-1}}},
+	}, nil
+}
+
+func (taking) Ready(context.Context) error { return nil }
+func (taking) Close() error                { return nil }
+
+func (taking) Infer(context.Context, *oip.Request) (*oip.Response, error) {
+	return &oip.Response{Outputs: []oip.Tensor{{Name: "label", Datatype: oip.INT64, Shape: []int64{1}, Raw: raw([]int64{0})}}}, nil
 }
 
 func TestFeatureSchema(t *testing.T) {

@@ -71,6 +71,19 @@ func numbersOf(t *oip.Tensor) numbers {
 	return numbers{}
 }
 
+// rounded is a number as near as a type of floats has it, and as it is for others.
+func rounded(t oip.Datatype, v float64) float64 {
+	switch t {
+	case oip.FP32:
+		return float64(float32(v))
+	case oip.FP16:
+		return float64(half.FromFloat16(half.Float16(float32(v))))
+	case oip.BF16:
+		return float64(half.FromBfloat16(half.Bfloat16(float32(v))))
+	}
+	return v
+}
+
 // finite reports whether no element of a tensor of floats is infinite, or NaN
 // unless those are allowed. It looks at bits, because it runs for every call.
 func finite(t *oip.Tensor, missing bool) bool {

@@ -66,7 +66,8 @@ type transport struct {
 // find reads the path, and from it the model and the version. It knows a fixed set of
 // paths, and for each its method: what is spelt in another way, with a dot or an escaped
 // slash, is none of them. Where only the method is wrong, the header says which is right
-// (RFC 9110, 15.5.6).
+// (RFC 9110, 15.5.6). HEAD is answered as GET is, of which net/http leaves the body out:
+// some balancers ask for health so.
 func (t *transport) find() (*endpoint, error) {
 	h, r := t.w.Header(), t.r
 	path := r.URL.EscapedPath()
@@ -83,8 +84,10 @@ func (t *transport) find() (*endpoint, error) {
 		if !ok {
 			continue
 		}
-		if r.Method != e.method {
-			h.Add("Allow", e.method)
+		if r.Method != e.method && (r.Method != "HEAD" || e.method != "GET") {
+			if h.Add("Allow", e.method); e.method == "GET" {
+				h.Add("Allow", "HEAD")
+			}
 			continue
 		}
 		h.Del("Allow") // of an endpoint that only looks like it

@@ -120,11 +120,20 @@ func (r *Rule) check(in *oip.Tensor) error {
 	return nil
 }
 
+// checkRange holds every number against bounds of the same precision: 0.1 as FP32 is
+// above 0.1, and yet what a client sends who sends the bound itself.
 func (r *Rule) checkRange(in *oip.Tensor) error {
 	numbers := numbersOf(in)
+	least, most := math.Inf(-1), math.Inf(1)
+	if r.Min != nil {
+		least = rounded(in.Datatype, *r.Min)
+	}
+	if r.Max != nil {
+		most = rounded(in.Datatype, *r.Max)
+	}
 	for i := range numbers.n {
 		v := numbers.at(i)
-		if r.Min != nil && v < *r.Min || r.Max != nil && v > *r.Max {
+		if v < least || v > most {
 			return oip.Errorf(oip.Unprocessable, "input '%s', element %d: %v is outside its bounds", in.Name, i, v)
 		}
 	}

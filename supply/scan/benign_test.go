@@ -87,7 +87,7 @@ func benign() []sample {
 	add("frozen.pb", tfNodeBytes("x", "Placeholder"), tfNodeBytes("y", "Softmax", "x"))
 
 	family = "onnx"
-	add("model.onnx", onnxModel(onnxNode("", "Relu"), onnxNode("ai.onnx.ml", "TreeEnsembleClassifier"), onnxNode("com.microsoft", "Gelu")))
+	add("model.onnx", onnxModel(onnxNode("", "Relu"), onnxNode("ai.onnx", "Upsample"), onnxNode("", "ImageScaler"), onnxNode("ai.onnx.ml", "TreeEnsembleClassifier"), onnxNode("com.microsoft", "Gelu")))
 	add("functions.onnx", cat(onnxModel(onnxNode("local", "F")), pbBytes(25, cat(pbText(1, "F"), pbText(10, "local"), pbBytes(7, onnxNode("", "Relu")[2:])))))
 	all = append(all, sample{family: family, name: "external.onnx (folder)", body: onnxModel(onnxOutside("w.bin", onnxPair("offset", "0"), onnxPair("length", "16"))), disk: func(t *testing.T, dir string) {
 		try(t, os.WriteFile(filepath.Join(dir, "w.bin"), cat(1, 2, 3, make([]byte, 13)), 0o600))

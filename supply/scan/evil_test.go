@@ -377,6 +377,8 @@ func evilModels() []sample {
 		"zero":          onnxModel(onnxOutside("a\x00b")),
 		"offset":        onnxModel(onnxOutside("w.bin", onnxPair("offset", "x1"))),
 		"custom":        onnxModel(onnxNode("acme", "Op")),
+		"unknown":       onnxModel(onnxNode("", "Relu"), onnxNode("", "RunProgram")),
+		"unknown_ml":    onnxModel(onnxNode("ai.onnx.ml", "Relu")), // which is in the default domain only
 		"python":        onnxModel(onnxNode("com.microsoft", "PythonOp")),
 		"context":       onnxModel(onnxNode("com.microsoft", "EPContext")),
 		"subgraph":      onnxModel(onnxNode("", "If", pbBytes(5, cat(pbText(1, "then_branch"), pbBytes(6, onnxNode("acme", "Op")))))),

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -33,6 +34,9 @@ func has(fields map[protowire.Number]protowire.Type, n protowire.Number) bool {
 	_, ok := fields[n]
 	return ok
 }
+
+// onnxAllowed are the operators of the standard.
+var onnxAllowed = sync.OnceValue(func() map[string]string { return readPairs("allow/onnx-ops.txt") })
 
 // onnxScan looks at an ONNX model. An operator of the standard has a fixed
 // meaning and computes; others are whatever the loading process has installed.
@@ -147,7 +151,14 @@ func (o *onnxScan) node(n protoField) error {
 		return err
 	}
 	switch domain {
-	case "", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "ai.onnx.preview":
+	case "", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training":
+		name := op
+		if domain != "" && domain != "ai.onnx" {
+			name = domain + ":" + op
+		}
+		if _, known := onnxAllowed()[name]; !known {
+			o.f.add(Unproven, redoubt.Medium, "onnx/unknown", n.off, "operator %s is none of ONNX's up to version 1.23: who runs the model gives it its meaning", name)
+		}
 	case "com.microsoft", "com.microsoft.nchwc", "com.ms.internal.nhwc":
 		switch op {
 		case "PythonOp", "PythonOpGrad":

@@ -19,6 +19,7 @@ var remedies = []struct{ rule, remedy string }{
 	{"skops/", "look at the types before you trust them"},
 	{"tensorflow/", "look at the operation, or export the model to ONNX"},
 	{"onnx/external", "keep external data beside the model, as ordinary files"},
+	{"onnx/unknown", "check the name and its domain against the export; a newer version of Redoubt knows newer operators"},
 	{"onnx/custom", "use the operator library only if its source is known"},
 	{"onnx/", "export the model again with standard operators"},
 	{"template/", "replace the chat template, and render templates only in a sandbox"},
