@@ -160,7 +160,8 @@ func (r *rest) infer(ctx context.Context, m *oip.Message) (*oip.Response, error)
 			parts = append(parts, bytes.NewReader(b))
 		}
 	}
-	a, err := r.do(ctx, http.MethodPost, r.model+"/infer", header, io.MultiReader(parts...), m.Len())
+	body := struct{ io.Reader }{io.MultiReader(parts...)} // its WriteTo would make a large buffer for each call
+	a, err := r.do(ctx, http.MethodPost, r.model+"/infer", header, body, m.Len())
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,9 @@ import (
 // answering, and more come together. They wait for one that is given back, first come
 // first served.
 //
+// Connections are used in turn, so that those which a burst of calls has needed are there
+// for the next one, as long as there are calls enough for all.
+//
 // Nothing is sent twice: a call fails if the server closes its connection just then.
 // A connection is therefore looked at before it is used, and closed when no call has
 // used it for idleConnection.
@@ -37,7 +40,8 @@ type transport struct {
 
 	mu            sync.Mutex
 	open, dialing int
-	idle          []*connection // the one used last is at the end, and is used next
+	patience      time.Duration // of who waits for a connection
+	idle          []*connection // the one used last is at the end, and is used last
 	waiting       []*waiter     // for one, the first for the longest time
 	sweep, grow   *time.Timer   // run while there are idle ones, and while some wait
 	closed        bool
@@ -55,9 +59,13 @@ type turn struct {
 	err        error
 }
 
-// patience is how long a call waits for the connection of another before it makes its
-// own, if there are others.
-const patience = 5 * time.Millisecond
+// A call waits for the connection of another, if there are others, as long as it took to
+// make the last one, within these bounds, and then makes its own: whatever comes of it,
+// it took no more than twice as long as had been best.
+const (
+	leastPatience = time.Millisecond / 2
+	mostPatience  = 5 * time.Millisecond
+)
 
 // idleConnection is how long a connection is kept without a call. It is less than
 // servers wait (uvicorn, under MLServer and KServe, five seconds): a call that is sent
@@ -80,7 +88,7 @@ func newTransport(u *url.URL, cfg *UpstreamConfig) *transport {
 	t := &transport{
 		address: net.JoinHostPort(u.Hostname(), port),
 		dialer:  net.Dialer{Timeout: min(cfg.Timeout, 10*time.Second)},
-		most:    cfg.Connections,
+		most:    cfg.Connections, patience: mostPatience,
 	}
 	if u.Scheme == "https" {
 		t.tls = cfg.TLS.Clone()
@@ -135,9 +143,9 @@ func (t *transport) take(ctx context.Context) (*connection, error) {
 // next is a connection that calls have used before, or nil for leave to make one.
 func (t *transport) next(ctx context.Context) (*connection, error) {
 	t.mu.Lock()
-	if n := len(t.idle) - 1; n >= 0 {
-		c := t.idle[n]
-		t.idle = slices.Delete(t.idle, n, n+1)
+	if len(t.idle) > 0 {
+		c := t.idle[0]
+		t.idle = slices.Delete(t.idle, 0, 1)
 		t.mu.Unlock()
 		return c, nil
 	}
@@ -149,7 +157,7 @@ func (t *transport) next(ctx context.Context) (*connection, error) {
 	w := &waiter{since: time.Now(), turn: make(chan turn, 1)}
 	t.waiting = append(t.waiting, w)
 	if t.grow == nil {
-		t.grow = time.AfterFunc(patience, t.let)
+		t.grow = time.AfterFunc(t.patience, t.let)
 	}
 	t.mu.Unlock()
 	select {
@@ -187,7 +195,7 @@ func (t *transport) let() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := 0
-	for n < len(t.waiting) && t.open+t.dialing < t.most && t.dialing < max(2, t.open) && time.Since(t.waiting[n].since) >= patience {
+	for n < len(t.waiting) && t.open+t.dialing < t.most && t.dialing < max(2, t.open) && time.Since(t.waiting[n].since) >= t.patience {
 		t.waiting[n].turn <- turn{}
 		t.dialing++
 		n++
@@ -195,19 +203,21 @@ func (t *transport) let() {
 	t.waiting = slices.Delete(t.waiting, 0, n)
 	t.grow = nil
 	if len(t.waiting) > 0 {
-		t.grow = time.AfterFunc(patience, t.let)
+		t.grow = time.AfterFunc(t.patience, t.let)
 	}
 }
 
 // dial makes a connection, for which there is leave. If it fails, and there is no other
 // to wait for, it does for all who wait.
 func (t *transport) dial(ctx context.Context) (*connection, error) {
+	began := time.Now()
 	c, err := t.connect(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dialing--
 	if err == nil {
 		t.open++
+		t.patience = min(max(time.Since(began), leastPatience), mostPatience)
 		return c, nil
 	}
 	if t.open+t.dialing == 0 && ctx.Err() == nil {

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -375,6 +376,78 @@ func TestTransportShares(t *testing.T) {
 	open, dialing, idle, waiting := tr.counted()
 	if open != idle || open > 4 || dialing+waiting != 0 {
 		t.Errorf("%d open, %d made, %d idle, %d wait, after %d connections", open, dialing, idle, waiting, connections.Load())
+	}
+}
+
+// What calls at once have needed is used in turn by those that come one by one.
+func TestTransportTakesTurns(t *testing.T) {
+	const n = 4
+	var together sync.WaitGroup
+	together.Add(n)
+	address, connections := scripted(t, func(n int, c net.Conn, in *bufio.Reader) {
+		for first := true; ; first = false {
+			if _, err := swallow(in); err != nil {
+				return
+			}
+			if first {
+				together.Done()
+				together.Wait()
+			}
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d", n)
+		}
+	})
+	tr := transportTo(t, address, UpstreamConfig{})
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			if got, err := ask(t.Context(), tr, address, nil); err != nil {
+				t.Error(got, err)
+			}
+		})
+	}
+	all.Wait()
+	used := map[string]int{}
+	for range 3 * n {
+		got, err := ask(t.Context(), tr, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used[got]++
+	}
+	if len(used) != n || connections.Load() != n {
+		t.Errorf("%d connections, of which calls used %v", connections.Load(), used)
+	}
+	for who, times := range used {
+		if times != 3 {
+			t.Errorf("%s was used %d times, want 3", who, times)
+		}
+	}
+}
+
+// A call waits for another's connection no longer than it takes to make one.
+func TestTransportPatience(t *testing.T) {
+	for _, c := range []struct{ takes, least, most time.Duration }{
+		{0, leastPatience, mostPatience},
+		{3 * time.Millisecond, 3 * time.Millisecond, mostPatience},
+		{20 * time.Millisecond, mostPatience, mostPatience},
+	} {
+		address, _ := scripted(t, func(_ int, c net.Conn, in *bufio.Reader) {})
+		tr := transportTo(t, address, UpstreamConfig{})
+		if tr.patience != mostPatience {
+			t.Errorf("patience %v before anything is known", tr.patience)
+		}
+		tr.dialer.ControlContext = func(context.Context, string, string, syscall.RawConn) error {
+			time.Sleep(c.takes)
+			return nil
+		}
+		made, err := tr.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tr.patience < c.least || tr.patience > c.most {
+			t.Errorf("patience %v, want %v to %v, for a connection that takes %v", tr.patience, c.least, c.most, c.takes)
+		}
+		tr.drop(made)
 	}
 }
 
