@@ -7,7 +7,8 @@
 // With -plain it is a Go handler that reads and writes with encoding/json and runs
 // the model once for each call. Without, it has the gateway's own decoder, encoder
 // and engine, which joins calls into batches: what is left between it and the gateway
-// are the guards.
+// are the guards. With -reverse it has no model, and passes all calls on to another
+// server, as net/http/httputil does: what a gateway in front of one is held against.
 //
 // Without a model it makes Triton's fixture "simple", two vectors of 16 numbers
 // in, their sum and difference out, and leaves it in the folder, as it does its
@@ -42,6 +43,8 @@ func main() {
 	data := flag.String("data", ".", "folder of the certificate and the model")
 	plainly := flag.Bool("plain", false, "use encoding/json and a run for each call (models of INT32 alone)")
 	write := flag.Bool("write", false, "make the model, and end")
+	server := flag.String("reverse", "", "pass calls on to the server at this address, https://HOST:PORT")
+	ca := flag.String("ca", "", "PEM file of that server's certificate")
 	flag.Parse()
 	if *write {
 		if err := writeSimple(filepath.Join(*data, fixture)); err != nil {
@@ -51,15 +54,25 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *data, flag.Arg(0), *plainly); err != nil {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // as redoubt serve does
+	}
+	var err error
+	if *server != "" {
+		var h http.Handler
+		if h, err = reverse(*server, *ca); err == nil {
+			err = serve(ctx, *listen, *data, h)
+		}
+	} else {
+		err = run(ctx, *listen, *data, flag.Arg(0), *plainly)
+	}
+	if err != nil {
 		log.Fatal("bare: ", err)
 	}
 }
 
+// run serves a model.
 func run(ctx context.Context, listen, data, model string, plainly bool) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // as redoubt serve does
-	}
 	if model == "" {
 		model = filepath.Join(data, fixture)
 		if err := writeSimple(model); err != nil {
@@ -76,11 +89,16 @@ func run(ctx context.Context, listen, data, model string, plainly bool) error {
 		return err
 	}
 	defer closed()
+	return serve(ctx, listen, data, mux)
+}
+
+// serve answers over TLS until the context ends.
+func serve(ctx context.Context, listen, data string, h http.Handler) error {
 	cert, err := gateway.OwnCertificate(data, []string{"127.0.0.1", "localhost"})
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{Addr: listen, Handler: mux, TLSConfig: cert.Config(nil)}
+	srv := &http.Server{Addr: listen, Handler: h, TLSConfig: cert.Config(nil)}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	fmt.Println("serving at", listen)

@@ -14,7 +14,8 @@
 #   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
 #
 # proxy measures both for a gateway in front of bare, which asks it over TLS, against
-# bare itself.
+# bare itself, and against net/http's reverse proxy in front of it ("reverse"), which is
+# the hop alone.
 #
 # SECONDS_EACH is how long each measurement takes (10), ROUNDS how often it is
 # repeated (3), CALLERS how many call at once (64), WAIT is what inferences wait for
@@ -53,7 +54,9 @@ $server "$dir/bare" -listen 127.0.0.1:$port -data "$dir/b" >"$dir/bare.log" 2>&1
 pids="$pids $!"
 reachable https://127.0.0.1:$port/
 mkdir "$dir/p"
-$server "$dir/bare" -plain -listen 127.0.0.1:$((port + 4)) -data "$dir/p" >"$dir/plain.log" 2>&1 &
+kind=-plain
+[ "$what" != proxy ] || kind="-reverse https://127.0.0.1:$port -ca $dir/b/tls.crt"
+$server "$dir/bare" $kind -listen 127.0.0.1:$((port + 4)) -data "$dir/p" >"$dir/other.log" 2>&1 &
 pids="$pids $!"
 reachable https://127.0.0.1:$((port + 4))/
 listen="rest: '127.0.0.1:$((port + 1))', grpc: '127.0.0.1:$((port + 2))', admin: '127.0.0.1:$((port + 3))'"
@@ -77,7 +80,7 @@ TOKEN=$("$dir/redoubt" token create --data "$dir/g" --account ci load)
 export TOKEN
 
 bare="-url https://127.0.0.1:$port/v2/models/simple/infer -ca $dir/b/tls.crt"
-plain="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tls.crt"
+other="-url https://127.0.0.1:$((port + 4))/v2/models/simple/infer -ca $dir/p/tls.crt"
 gateway="-url https://127.0.0.1:$((port + 1))/v2/models/simple/infer -ca $dir/g/tls.crt"
 servers=$(echo $pids | tr ' ' ,)
 send() { $caller "$dir/load" -servers "$servers" "$@" <bench/load/simple.json; }
@@ -87,13 +90,13 @@ if [ "$what" = soak ]; then
 	exit
 fi
 send $bare -for 2s >/dev/null
-send $plain -for 2s >/dev/null
+send $other -for 2s >/dev/null
 send $gateway -for 2s >/dev/null
 busy() { sed -n 's/processors \([0-9]*\) % busy/\1/p'; }
 rate() { sed -n 's/.* s, \([0-9]*\) a second.*/\1/p'; }
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
-bases="plain bare"
-[ "$what" != proxy ] || bases=bare
+plain=$other reverse=$other bases="plain bare"
+[ "$what" != proxy ] || bases="reverse bare"
 # each server of a round in turn, and what became of it for the summary
 round() {
 	for server in $bases gateway; do
