@@ -135,6 +135,9 @@ type Issuer struct {
 	GroupsClaim  string              `yaml:"groups_claim"`
 	Roles        map[string][]string `yaml:"roles"`
 	SecondFactor []string            `yaml:"second_factor"`
+	// SecondFactorAlways says that it demands a second factor of all who sign in: for
+	// issuers whose tokens do not tell.
+	SecondFactorAlways bool `yaml:"second_factor_always"`
 	// SignInEvery is for how long after they signed in last the API tokens of its
 	// people work: 720h by default.
 	SignInEvery time.Duration `yaml:"sign_in_every"`

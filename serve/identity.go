@@ -27,7 +27,7 @@ func (c *Config) identitySettings() identity.Config {
 		out.Issuers = append(out.Issuers, identity.Issuer{
 			URL: i.URL, Name: i.Name, Algorithm: i.Algorithm, Audience: i.Audience, Types: i.Types,
 			ClientID: i.ClientID, Scopes: i.Scopes,
-			RolesClaim: i.RolesClaim, GroupsClaim: i.GroupsClaim, Roles: i.Roles, SecondFactor: i.SecondFactor, SignInEvery: i.SignInEvery, KeysURL: i.KeysURL,
+			RolesClaim: i.RolesClaim, GroupsClaim: i.GroupsClaim, Roles: i.Roles, SecondFactor: i.SecondFactor, SecondFactorAlways: i.SecondFactorAlways, SignInEvery: i.SignInEvery, KeysURL: i.KeysURL,
 		})
 	}
 	return out

@@ -300,7 +300,7 @@ func TestIssuerSettings(t *testing.T) {
 	in := Issuer{
 		URL: "https://i", Name: "n", Algorithm: "ES256", Audience: "a", Types: []string{"JWT"}, ClientID: "c", ClientSecret: "env:SECRET",
 		Scopes: []string{"groups"}, RolesClaim: "r", GroupsClaim: "g", Roles: map[string][]string{"w": {"auditor"}},
-		SecondFactor: []string{"mfa"}, SignInEvery: time.Hour, KeysURL: "https://i/keys", CA: authority.File(),
+		SecondFactor: []string{"mfa"}, SecondFactorAlways: true, SignInEvery: time.Hour, KeysURL: "https://i/keys", CA: authority.File(),
 	}
 	var cfg Config
 	cfg.Identity.Issuers = []Issuer{in}

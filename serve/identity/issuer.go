@@ -44,6 +44,10 @@ type Issuer struct {
 	// SecondFactor are the values of amr or acr with which it says that a second
 	// factor was shown: "mfa" if nil.
 	SecondFactor []string
+	// SecondFactorAlways says that it demands a second factor of all who sign in, for
+	// issuers whose tokens do not tell (Dex, Google). It holds for sign-ins alone:
+	// access tokens are given to programs too, with nobody there.
+	SecondFactorAlways bool
 	// Leeway is by how much its clock may differ: 30 seconds if zero, at most two
 	// minutes.
 	Leeway time.Duration
@@ -252,6 +256,11 @@ func (i *issuer) verified(c claims) (time.Time, error) {
 	if !slices.ContainsFunc(append(amr, c.text("acr")), func(v string) bool { return v != "" && slices.Contains(i.SecondFactor, v) }) {
 		return time.Time{}, nil
 	}
+	return shown(c)
+}
+
+// shown is when the factors were shown that a token is about.
+func shown(c claims) (time.Time, error) {
 	t, ok, err := c.time("auth_time")
 	if !ok && err == nil {
 		t, _, err = c.time("iat")

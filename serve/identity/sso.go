@@ -188,6 +188,9 @@ func (i *issuer) idToken(ctx context.Context, raw, access string, v *visit, s *S
 		return none, refuse(Invalid, "an ID token: %w", err)
 	}
 	p, err := i.principal(c)
+	if err == nil && p.Verified.IsZero() && i.SecondFactorAlways {
+		p.Verified, err = shown(c)
+	}
 	if err != nil {
 		return none, refuse(Invalid, "an ID token: %w", err)
 	}

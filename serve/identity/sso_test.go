@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/store/storetest"
 )
@@ -82,6 +83,31 @@ func TestSignOn(t *testing.T) {
 	if left := must(b.Account(a.ID))(t); !left.Disabled {
 		t.Errorf("removed, and %+v", left)
 	}
+}
+
+// An issuer that demands a second factor of all who sign in and does not say so: its
+// administrators are let in, as fresh as it says that they signed in, and its access
+// tokens show none.
+func TestSecondFactorAlways(t *testing.T) {
+	b, m, other := ssoSetUp(t, func(i *Issuer) { i.SecondFactorAlways, i.Audience = true, "models" })
+	signIn := func() redoubt.Principal {
+		flow, back := b.visitTo(t, m, false)
+		cookie, _, err := b.FinishSignOn(t.Context(), flow, back, home)
+		ok(t, err)
+		return must(b.Authenticate(t.Context(), Credentials{Session: cookie}))(t)
+	}
+	m.claims = map[string]any{"sub": "s1", "roles": "ml-admins"}
+	ok(t, b.Verified(signIn(), time.Minute))
+	m.idToken = func(_, c map[string]any) string { delete(c, "auth_time"); return "" }
+	p := signIn()
+	ok(t, b.Verified(p, 0))
+	wants(t, b.Verified(p, time.Minute), SecondFactor, "nobody said when")
+
+	now := b.Now().Unix()
+	k := other.keys[0]
+	p = must(b.Authenticate(t.Context(), Credentials{Authorization: "Bearer " + k.sign(t, k.header(), map[string]any{
+		"iss": other.URL, "aud": "models", "sub": "s2", "iat": now, "exp": now + 300, "auth_time": now, "roles": "users"})}))(t)
+	wants(t, b.Verified(p, 0), SecondFactor, "an access token")
 }
 
 // Nobody tells us who has left a company: what its people made works while they
