@@ -151,7 +151,7 @@ func (o *onnxScan) node(n protoField) error {
 		return err
 	}
 	switch domain {
-	case "", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training":
+	case "", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training":
 		name := op
 		if domain != "" && domain != "ai.onnx" {
 			name = domain + ":" + op
