@@ -1,7 +1,7 @@
 # Everything here sets itself up: Go, a C compiler and npm are all it needs.
 REDOUBT = bin/redoubt
 
-.PHONY: build demo test lint race bench falsify certify peers load proxy soak clients e2e fuzz proto golden clean
+.PHONY: build demo test lint race bench falsify certify peers load proxy soak clients dex e2e fuzz proto golden clean
 
 build: ## the binary, in bin/
 	go build -trimpath -o $(REDOUBT) ./cmd/redoubt
@@ -28,6 +28,8 @@ peers: build ## the Python libraries for attacks and for differential privacy on
 	bench/peers/dp.sh $(REDOUBT)
 clients: runtime ## the Python clients of Triton and KServe against the gateway
 	go run ./bench/clients -redoubt $(REDOUBT)
+dex: runtime ## people sign in through a real Dex: make dex DEX=/path/to/dex
+	python3 bench/identity/dex.py --dex $(DEX) --redoubt $(REDOUBT)
 load: runtime ## the gateway against a bare handler: throughput, and latency at half load
 	bench/load/run.sh
 proxy: runtime ## the gateway in front of another server: what it adds to it

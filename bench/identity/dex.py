@@ -1,6 +1,6 @@
 """Signs people in to a gateway through a real Dex, as a browser would.
 
-    make build && python3 bench/identity/dex.py --dex PATH [--redoubt bin/redoubt]
+    make dex DEX=/path/to/dex
 
 It starts both on loopback, in a folder of its own, and says what holds. Dex is built
 from its source (go build ./cmd/dex); it was tried with the one of August 2026, with and
