@@ -8,8 +8,9 @@
 # they are three quarters busy or more, since calls that wait are answered together
 # and cost less. RATE, in calls a second, takes the place of both. How busy the
 # processors are is printed with each, the server's if it has its own: otherwise the
-# callers are on the same. In the end come the medians of the rounds, with their
-# ranges.
+# callers are on the same. In the end come the medians of the rounds, with what they
+# are at 95 % confidence (the order statistics of a binomial, from six rounds on) and
+# the rounds' ranges.
 #
 #   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
 #
@@ -94,7 +95,15 @@ send $other -for 2s >/dev/null
 send $gateway -for 2s >/dev/null
 busy() { sed -n 's/processors \([0-9]*\) % busy/\1/p'; }
 rate() { sed -n 's/.* s, \([0-9]*\) a second.*/\1/p'; }
-median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.2f (%.2f to %.2f, %d rounds)", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR], NR }'; }
+median() {
+	sort -n | awk '{ v[NR] = $1 } END {
+		printf "%.2f (", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2
+		p = below = exp(-NR * log(2)) # that fewer than k rounds lie below the median, which is to be 2.5 % at most
+		for (k = 0; below <= 0.025; below += p) { k++; p *= (NR - k + 1) / k }
+		if (k > 0) printf "95 %% confidence %.2f to %.2f; ", v[k], v[NR + 1 - k]
+		printf "%.2f to %.2f, %d rounds)", v[1], v[NR], NR
+	}'
+}
 plain=$other reverse=$other bases="plain bare"
 [ "$what" != proxy ] || bases="reverse bare"
 # each server of a round in turn, and what became of it for the summary
@@ -109,7 +118,7 @@ round() {
 		sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
 	done
 }
-if [ "$what" != latency ]; then
+if [ "$what" != latency ] && [ "$what${RATE:+ at a rate}" != "proxy at a rate" ]; then
 	for i in $(seq "$rounds"); do round; done
 	for base in $bases; do
 		echo "calls a second, gateway to $base: $(paste "$dir/rate.gateway" "$dir/rate.$base" | awk '{ print $1 / $2 }' | median)"
