@@ -166,6 +166,14 @@ func TestOCSF(t *testing.T) {
 	}
 }
 
+func TestClasses(t *testing.T) {
+	for action, want := range map[string]int{"session.login": 1, "session.confirm": 1, "session.end": 2} {
+		if class, activity, _ := classOf(action); class != authentication || activity != want {
+			t.Errorf("%s is the activity %d of class %d", action, activity, class)
+		}
+	}
+}
+
 // Tessera's checker computes the root again from the tiles, at sizes that end with
 // a tile and that do not.
 func TestTiles(t *testing.T) {

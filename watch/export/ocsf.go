@@ -64,7 +64,7 @@ func classOf(action string) (class, activity int, name string) {
 	switch action {
 	case "session.login", "session.confirm", "recovery.use":
 		return authentication, 1, "Logon"
-	case "session.logout":
+	case "session.end":
 		return authentication, 2, "Logoff"
 	}
 	_, verb, _ := strings.Cut(action, ".")
