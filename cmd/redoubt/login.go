@@ -27,7 +27,8 @@ const flowCookie = "__Host-redoubt-flow"
 func newLogin(*app) *cobra.Command {
 	c := &client{}
 	var name string
-	var end bool
+	var end, browser bool
+	var port int
 	cmd := &cobra.Command{
 		Use:   "login https://HOST[:PORT]",
 		Short: "Sign in at a server, to administer it from here",
@@ -35,13 +36,20 @@ func newLogin(*app) *cobra.Command {
 
 Who administers shows a second factor, which no token can: so the verbs with
 --server and without --token do what they do as whoever signed in here, with a
-password and a one-time code or recovery code. What is dangerous wants a code that
-is fresh: sign in again. The session is kept in a file of this user's alone, and
-ends when it was not used for half an hour, after twelve, or with --end.
+password and a one-time code or recovery code, or with --browser in a browser, with
+a passkey or through single sign-on. What is dangerous wants a factor that is fresh:
+sign in again. The session is kept in a file of this user's alone, and ends when it
+was not used for half an hour, after twelve, or with --end.
 
-Who has nothing but a passkey adds one-time codes on his account page. Where
-standard input is no terminal, password and code are read from it, a line each.`,
+With --browser the server asks in the browser whether this program may act as who is
+signed in there: allow it if both show the same code. The browser must be on this
+machine. On another, of which you have a shell, take a --port and forward it there:
+
+  ssh -L 18443:127.0.0.1:18443 HOST redoubt login https://... --browser --port 18443
+
+Where standard input is no terminal, password and code are read from it, a line each.`,
 		Example: `  redoubt login https://models.example:8443 --name alice
+  redoubt login https://models.example:8443 --browser
   redoubt user list --server https://models.example:8443
   redoubt login https://models.example:8443 --end`,
 		Args: cobra.ExactArgs(1),
@@ -52,14 +60,23 @@ standard input is no terminal, password and code are read from it, a line each.`
 				return err
 			}
 			defer l.http.CloseIdleConnections()
-			if end {
+			switch {
+			case end:
 				return l.end(cmd.Context())
+			case browser && name != "":
+				return errors.New("--name is for a password: with --browser the browser asks")
+			case browser:
+				return l.browse(cmd.Context(), port, openBrowser)
+			case port != 0:
+				return errors.New("--port is for --browser")
 			}
 			return l.begin(cmd.Context(), name, &typed{in: os.Stdin})
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name to sign in with (default: asked for)")
 	cmd.Flags().StringVar(&c.ca, "ca", "", "PEM file of the authority of the server's certificate")
+	cmd.Flags().BoolVar(&browser, "browser", false, "sign in in a browser: with a passkey, or through single sign-on")
+	cmd.Flags().IntVar(&port, "port", 0, "port of 127.0.0.1 at which the browser comes back (default: any)")
 	cmd.Flags().BoolVar(&end, "end", false, "sign out")
 	return cmd
 }
@@ -138,6 +155,11 @@ func (l *login) begin(ctx context.Context, name string, ask *typed) error {
 		}
 		session = cookies[identity.Cookie]
 	}
+	return l.keep(session)
+}
+
+// keep keeps the session that a server gave.
+func (l *login) keep(session string) error {
 	if session == "" {
 		return fmt.Errorf("%s gave no session: is it a gateway of Redoubt's?", l.base)
 	}
@@ -184,6 +206,8 @@ func (l *login) post(ctx context.Context, path string, form url.Values, cookie s
 		return nil, fmt.Errorf("sign in at %s: %w", l.base, err)
 	}
 	switch {
+	case path == identity.TakeOverPath && a.StatusCode == http.StatusUnauthorized:
+		return nil, errors.New("the browser came too late, or again: begin anew")
 	case a.StatusCode == http.StatusUnauthorized:
 		return nil, fmt.Errorf("sign in at %s: the name, the password or the code is not right, or the code was used", l.base)
 	case a.StatusCode == http.StatusTooManyRequests:

@@ -2,10 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/cookiejar"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -141,4 +148,125 @@ func TestLogin(t *testing.T) {
 	if _, err := list(); err == nil || !strings.Contains(err.Error(), "sign in again with 'redoubt login "+address) {
 		t.Errorf("a session that has ended: %v", err)
 	}
+}
+
+// A browser signs in, is asked, allows it, and comes back to the program.
+func TestLoginInBrowser(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	address, ca, seed := gatewayFor(t)
+	c := &client{server: address, ca: ca}
+	l, err := c.newLogin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.http.CloseIdleConnections)
+	transport, err := c.transport()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Transport: transport, Jar: jar, Timeout: time.Minute}
+	page := func(res *http.Response, err error) string {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	asked := ""
+	seen := make(chan string, 1)
+	// decide does what somebody does in the browser.
+	decide := func(allow string) func(string) error {
+		return func(to string) error {
+			asked = to
+			u, err := url.Parse(to)
+			if err != nil {
+				return err
+			}
+			go func() {
+				if allow == "nobody" {
+					res, err := http.Get("http://127.0.0.1:" + u.Query().Get("port") + "/?state=guessed&code=x")
+					seen <- page(res, err)
+					return
+				}
+				first := page(browser.Get(to))
+				if strings.Contains(first, "Sign in with a passkey") {
+					back := u.RequestURI()
+					page(browser.PostForm(address+"/auth/login", url.Values{"username": {"boss"}, "password": {loginPhrase}, "return": {back}}))
+					first = page(browser.PostForm(address+"/auth/second", url.Values{"code": {codeAt(t, seed, 0)}, "return": {back}}))
+				}
+				if code := identity.HandOverCode(u.Query().Get("challenge")); !strings.Contains(first, code) {
+					t.Errorf("the page does not show %s:\n%s", code, first)
+				}
+				form := u.Query()
+				if allow != "" {
+					form.Set("allow", allow)
+				}
+				seen <- page(browser.PostForm(address+identity.HandOverPath, form))
+			}()
+			return errors.New("a browser that is not there") // which is told, and no obstacle
+		}
+	}
+	if err := l.browse(t.Context(), 0, decide("")); err == nil || !strings.Contains(err.Error(), "not allowed in the browser") {
+		t.Errorf("not allowed: %v", err)
+	}
+	if got := <-seen; !strings.Contains(got, "Nobody is signed in") {
+		t.Errorf("the browser shows %q", got)
+	}
+	if _, err := os.Stat(l.file); err == nil {
+		t.Error("a session is kept although nobody signed in")
+	}
+	// What does not know the state is not listened to.
+	short, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := l.browse(short, 0, decide("nobody")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("somebody else's answer: %v", err)
+	}
+	if got := <-seen; !strings.Contains(got, "not the answer") {
+		t.Errorf("somebody else sees %q", got)
+	}
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.browse(t.Context(), port, decide("yes")); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; !strings.Contains(got, "You may close this page") {
+		t.Errorf("the browser shows %q", got)
+	}
+	if !strings.Contains(asked, fmt.Sprintf("port=%d&", port)) {
+		t.Errorf("it comes back at %s", asked)
+	}
+	if info, err := os.Stat(l.file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the session's file: %v, %v", info, err)
+	}
+	if err := (&client{server: address, ca: ca}).do(t.Context(), "POST", "/accounts", map[string]any{"kind": "service", "name": "robot"}, nil); err != nil {
+		t.Errorf("a change with a fresh second factor: %v", err)
+	}
+	// The program's session ends without the browser's.
+	if err := l.end(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := page(browser.Get(address + "/auth/account")); !strings.Contains(got, "signed in as <strong>boss") {
+		t.Error("the browser is signed out too")
+	}
+}
+
+func freePort() (int, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return 0, err
+	}
+	_, port, _ := strings.Cut(address, ":")
+	return strconv.Atoi(port)
 }

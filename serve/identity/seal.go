@@ -50,7 +50,7 @@ const (
 )
 
 // flow is something half done: a login after the password, a ceremony of a
-// passkey, a visit to an issuer. It waits sealed in the browser, so that nobody
+// passkey, a visit to an issuer, a session on its way to a program. It waits sealed in the browser, so that nobody
 // fills a table with beginnings; what ends well is spent, and cannot end again.
 type flow struct {
 	Kind    string          `json:"k"`
@@ -62,11 +62,15 @@ type flow struct {
 }
 
 func (s *Service) sealFlow(kind, account string, data any) (string, error) {
+	return s.sealFor(flowLife, kind, account, data)
+}
+
+func (s *Service) sealFor(life time.Duration, kind, account string, data any) (string, error) {
 	d, err := json.Marshal(data)
 	if err != nil {
 		return "", fmt.Errorf("seal a flow: %w", err)
 	}
-	b, err := json.Marshal(flow{Kind: kind, Account: account, Data: d, Expires: ms(s.now().Add(flowLife))})
+	b, err := json.Marshal(flow{Kind: kind, Account: account, Data: d, Expires: ms(s.now().Add(life))})
 	if err != nil {
 		return "", fmt.Errorf("seal a flow: %w", err)
 	}

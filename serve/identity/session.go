@@ -93,18 +93,27 @@ func (s *Service) over(e *session, now time.Time) bool {
 }
 
 // begin opens a session for somebody who has proved who he is, and returns its
-// cookie. The entry is written first.
+// cookie.
 func (s *Service) begin(ctx context.Context, account, method string, verified time.Time, c Client) (cookie string, err error) {
+	e := Session{ID: newID("session:"), Account: account, Method: method, Created: s.now(), Verified: verified}
+	return s.open(ctx, e, c, func(*store.Tx) error { return nil })
+}
+
+// open opens a session that somebody has a right to, and returns its cookie, after
+// what else belongs to the change. The entry is written first.
+func (s *Service) open(ctx context.Context, e Session, c Client, first func(*store.Tx) error) (cookie string, err error) {
 	cookie = rand.Text() + rand.Text()
-	now := s.now()
-	e := session{Session: Session{ID: newID("session:"), Account: account, Method: method, Created: now, Verified: verified}, digest: sha256.Sum256([]byte(cookie))}
-	ev := redoubt.Event{Action: "session.login", Outcome: redoubt.Allowed, Actor: account, Method: method, Credential: e.ID, From: from(c), Resource: account}
+	sum := sha256.Sum256([]byte(cookie))
+	ev := redoubt.Event{Action: "session.login", Outcome: redoubt.Allowed, Actor: e.Account, Method: e.Method, Credential: e.ID, From: from(c), Resource: e.Account}
 	return cookie, s.change(ctx, ev, func(tx *store.Tx, n int64) error {
-		if err := s.makeRoom(tx, account, n); err != nil {
+		if err := first(tx); err != nil {
 			return err
 		}
-		_, err := tx.Exec(`INSERT INTO identity_sessions VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7, FALSE, $9)`,
-			e.ID, e.digest[:], account, method, agent(c), from(c), ms(now), ms(e.Verified), n)
+		if err := s.makeRoom(tx, e.Account, n); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`INSERT INTO identity_sessions VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, FALSE, $10)`,
+			e.ID, sum[:], e.Account, e.Method, agent(c), from(c), ms(e.Created), ms(e.Verified), ms(s.now()), n)
 		return err
 	})
 }

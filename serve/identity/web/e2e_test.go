@@ -4,9 +4,12 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/redoubt-ml/redoubt/internal/need"
+	"github.com/redoubt-ml/redoubt/serve/identity"
 )
 
 var (
@@ -80,8 +84,8 @@ func TestBrowser(t *testing.T) {
 	b.shoot("enrol")
 	b.do(chromedp.Navigate("about:blank"), chromedp.Navigate(origin+"/auth/enrol#"+secret))
 	b.sees("Create a passkey")
-	if url := value(b, chromedp.Location()); strings.Contains(url, secret) {
-		t.Errorf("the secret stays in the address %s", url)
+	if address := value(b, chromedp.Location()); strings.Contains(address, secret) {
+		t.Errorf("the secret stays in the address %s", address)
 	}
 	b.shoot("setup")
 	b.click(`[data-passkey="enrol"]`)
@@ -116,6 +120,44 @@ func TestBrowser(t *testing.T) {
 	b.click(`form[action="/auth/account/token"] button`)
 	b.sees("It is not shown again")
 	b.shoot("token")
+
+	// A program of the same computer asks to be let in: the page's policy lets its form
+	// lead back there, and to nowhere else.
+	answers := make(chan url.Values, 10)
+	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			answers <- r.URL.Query()
+		}
+		io.WriteString(w, "back at the program")
+	}))
+	t.Cleanup(program.Close)
+	const challenge, verifier = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	_, at, _ := net.SplitHostPort(program.Listener.Addr().String())
+	handing := origin + identity.HandOverPath + "?" + url.Values{"port": {at}, "state": {"s"}, "challenge": {challenge}}.Encode()
+	clock.move(5 * time.Minute)
+	b.do(chromedp.Navigate(handing))
+	b.sees("Confirm that it is you")
+	b.click(`[data-passkey="confirm"]`)
+	b.sees(identity.HandOverCode(challenge))
+	b.shoot("handover")
+	b.click(`.row button:not(.primary)`)
+	b.sees("back at the program")
+	if q := <-answers; q.Get("error") != "access_denied" || q.Get("state") != "s" {
+		t.Errorf("not allowed: %v", q)
+	}
+	b.do(chromedp.Navigate(handing))
+	b.click(`button[name="allow"]`)
+	b.sees("back at the program")
+	q := <-answers
+	taken, err := who.TakeOver(t.Context(), q.Get("code"), verifier, identity.Client{Agent: "redoubt login"})
+	if err != nil {
+		t.Fatalf("%v: %v", q, err)
+	}
+	if p, err := who.Authenticate(t.Context(), identity.Credentials{Session: taken}); err != nil || p.ID != a.ID || p.Method != "passkey" {
+		t.Errorf("the program is %+v (%v)", p, err)
+	}
+	b.do(chromedp.Navigate(origin + "/auth/account"))
+	b.sees("redoubt login")
 	if cookies := value(b, chromedp.Evaluate[string](`document.cookie`)); cookies != "" {
 		t.Errorf("scripts read the cookies %q", cookies)
 	}

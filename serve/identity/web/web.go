@@ -62,7 +62,7 @@ func Handler(cfg Config) http.Handler {
 		cfg.Home = "/auth/account"
 	}
 	p := &pages{cfg, cfg.Identity, map[string]*template.Template{}}
-	for _, name := range []string{"login", "second", "confirm", "enrol", "setup", "account", "totp", "codes", "token", "error"} {
+	for _, name := range []string{"login", "second", "confirm", "enrol", "setup", "account", "totp", "codes", "token", "handover", "error"} {
 		p.views[name] = template.Must(template.ParseFS(files, "pages/layout.html", "pages/"+name+".html"))
 	}
 	mux := http.NewServeMux()
@@ -97,6 +97,9 @@ func Handler(cfg Config) http.Handler {
 		"POST /auth/account/session":        p.endSession,
 		"POST /auth/account/token":          p.createToken,
 		"POST /auth/account/revoke":         p.revokeToken,
+		"GET " + identity.HandOverPath:      p.handOver,
+		"POST " + identity.HandOverPath:     p.postHandOver,
+		"POST " + identity.TakeOverPath:     p.takeOver,
 		"POST /auth/logout":                 p.logout,
 	} {
 		mux.HandleFunc(pattern, p.page(h))

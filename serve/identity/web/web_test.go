@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -227,11 +228,107 @@ func TestPages(t *testing.T) {
 	s.want(200, "Sign in with a passkey", status, page)
 }
 
+// A program at the command line gets a session by way of the browser, where somebody
+// signs in first, and allows it.
+func TestHandOver(t *testing.T) {
+	s := newSite(t)
+	_, secret, err := s.who.CreatePerson(t.Context(), admin, "ann", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.post("/auth/enrol/password", "secret", secret, "password", passphrase)
+	s.post("/auth/logout")
+	const challenge, verifier = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	address := identity.HandOverPath + "?port=18443&state=a%26b&challenge=" + challenge
+	status, page := s.get(address)
+	s.want(200, "Sign in with a passkey", status, page)
+	status, page = s.post("/auth/login", "username", "ann", "password", passphrase, "return", html.UnescapeString(field(t, page, "return")))
+	s.want(200, identity.HandOverCode(challenge), status, page)
+	s.want(200, "act as <strong>ann</strong>", status, page)
+
+	s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	res, err := s.http.Get(s.URL + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' http://127.0.0.1:18443;") || strings.Count(csp, "form-action") != 1 {
+		t.Errorf("the policy is %s", csp)
+	}
+	decide := func(form ...string) *url.URL {
+		t.Helper()
+		v := url.Values{"port": {"18443"}, "state": {"a&b"}, "challenge": {challenge}}
+		for i := 0; i < len(form); i += 2 {
+			v.Set(form[i], form[i+1])
+		}
+		res, err := s.http.PostForm(s.URL+identity.HandOverPath, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		to, err := res.Location()
+		if err != nil {
+			t.Fatalf("status %d: %v", res.StatusCode, err)
+		}
+		return to
+	}
+	if to := decide().String(); to != "http://127.0.0.1:18443/?error=access_denied&state=a%26b" {
+		t.Errorf("not allowed, it leads to %s", to)
+	}
+	to := decide("allow", "yes")
+	if to.Scheme != "http" || to.Host != "127.0.0.1:18443" || to.Path != "/" || to.Query().Get("state") != "a&b" {
+		t.Errorf("allowed, it leads to %s", to)
+	}
+	code, program := to.Query().Get("code"), s.browser()
+	take := func(verifier string) *http.Response {
+		t.Helper()
+		res, err := program.PostForm(s.URL+identity.TakeOverPath, url.Values{"code": {code}, "verifier": {verifier}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res
+	}
+	if res := take("another"); res.StatusCode != http.StatusUnauthorized || len(res.Cookies()) != 0 {
+		t.Errorf("another program: status %d, %v", res.StatusCode, res.Cookies())
+	}
+	res = take(verifier)
+	if res.StatusCode != http.StatusNoContent || len(res.Cookies()) != 1 {
+		t.Fatalf("status %d, %v", res.StatusCode, res.Cookies())
+	}
+	if p, err := s.who.Authenticate(t.Context(), identity.Credentials{Session: res.Cookies()[0].Value}); err != nil || p.Name != "ann" {
+		t.Errorf("the program is %+v (%v)", p, err)
+	}
+	if res := take(verifier); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("again: status %d", res.StatusCode)
+	}
+
+	// Nothing leads elsewhere, and what is not of a program is refused.
+	for _, bad := range []string{"port=0", "port=80:80", "port=65536", "port=+80", "port=@evil.example", "port=", "state=", "state=" + strings.Repeat("x", longestState+1), "challenge=short"} {
+		name, value, _ := strings.Cut(bad, "=")
+		v := url.Values{"port": {"18443"}, "state": {"s"}, "challenge": {challenge}, "allow": {"yes"}}
+		v.Set(name, value)
+		for _, ask := range []func() (*http.Response, error){
+			func() (*http.Response, error) { return s.http.Get(s.URL + identity.HandOverPath + "?" + v.Encode()) },
+			func() (*http.Response, error) { return s.http.PostForm(s.URL+identity.HandOverPath, v) },
+		} {
+			status, page := s.read(ask())
+			s.want(400, "copy all of it", status, page)
+		}
+	}
+
+	// Who has been away for long signs in again when he allows it, and comes back.
+	s.clock.move(time.Hour)
+	if to := decide("allow", "yes"); to.Path != "/auth/login" || !strings.HasPrefix(to.Query().Get("return"), identity.HandOverPath+"?") {
+		t.Errorf("no longer signed in, it leads to %s", to)
+	}
+}
+
 // What another site may make a browser do, and what it may not.
 func TestOtherSitesCannotAct(t *testing.T) {
 	s := newSite(t)
 	for header, value := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"} {
-		for _, path := range []string{"/auth/login", "/auth/logout", "/auth/passkey/begin", "/auth/account/token", "/auth/enrol"} {
+		for _, path := range []string{"/auth/login", "/auth/logout", "/auth/passkey/begin", "/auth/account/token", "/auth/enrol", identity.HandOverPath, identity.TakeOverPath} {
 			req, err := http.NewRequest("POST", s.URL+path, strings.NewReader("username=ann&password=x"))
 			if err != nil {
 				t.Fatal(err)
