@@ -51,7 +51,8 @@ type Event struct {
 	// "token.create" or "policy.change".
 	Action  string  `json:"action"`
 	Outcome Outcome `json:"outcome"`
-	// Reason says why it was denied or failed: the rule, the limit, the guard.
+	// Reason says why it was denied or failed, the rule, the limit, the guard; or why
+	// it was done, as whoever did it put it.
 	Reason string `json:"reason,omitempty"`
 	// Actor is a [Principal.ID], empty for nobody; Method and Credential are that
 	// principal's.

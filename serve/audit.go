@@ -16,6 +16,7 @@ import (
 
 	"github.com/redoubt-ml/redoubt"
 	"github.com/redoubt-ml/redoubt/internal/atomicfile"
+	"github.com/redoubt-ml/redoubt/serve/control"
 	"github.com/redoubt-ml/redoubt/serve/gateway"
 	"github.com/redoubt-ml/redoubt/store"
 	"github.com/redoubt-ml/redoubt/watch/audit"
@@ -77,6 +78,9 @@ func (r requests) Record(ctx context.Context, e redoubt.Event) error {
 	}
 	if from := gateway.From(ctx); e.From == "" && from.IsValid() {
 		e.From = from.String()
+	}
+	if e.Reason == "" {
+		e.Reason = control.Reason(ctx)
 	}
 	return r.log.Record(ctx, e)
 }

@@ -349,9 +349,18 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the server at %s does not get ready", args[0])
 }
 
-// keep puts what the last command printed into a variable: keep NAME.
+// keep sets a variable to what was printed last, or to what a pattern's group finds
+// in it: keep NAME [PATTERN].
 func keep(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	text := strings.TrimSpace(ts.ReadFile("stdout"))
+	if len(args) > 1 {
+		found := regexp.MustCompile("(?m)" + args[1]).FindStringSubmatch(text)
+		if found == nil {
+			ts.Fatalf("nothing like %s was printed", args[1])
+		}
+		text = found[1]
+	}
+	ts.Setenv(args[0], text)
 }
 
 // hangup sends SIGHUP to what runs in the background: hangup.

@@ -41,20 +41,27 @@ type enrolled struct {
 	Enrolment string `json:"enrolment"`
 }
 
+// why adds the flag of what the log keeps beside a change.
+func why(cmd *cobra.Command, reason *string) *cobra.Command {
+	cmd.Flags().StringVar(reason, "reason", "", "why, for whoever reviews it")
+	return cmd
+}
+
 func userAdd(c *client) *cobra.Command {
 	var service bool
+	var reason string
 	var roles, groups []string
 	cmd := &cobra.Command{
 		Use: "add NAME", Short: "Add a person, or a service", Args: cobra.ExactArgs(1),
 		Example: `  redoubt user add alice --role model_developer --group vision
-  redoubt user add --service ci --role model_user`,
+  redoubt user add --service ci --role model_user --reason 'nightly evaluation'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind := "person"
 			if service {
 				kind = "service"
 			}
 			var made enrolled
-			in := map[string]any{"kind": kind, "name": args[0], "roles": orEmpty(roles), "groups": orEmpty(groups)}
+			in := map[string]any{"kind": kind, "name": args[0], "roles": orEmpty(roles), "groups": orEmpty(groups), "reason": reason}
 			if err := c.do(cmd.Context(), "POST", "/accounts", in, &made); err != nil {
 				return err
 			}
@@ -64,7 +71,7 @@ func userAdd(c *client) *cobra.Command {
 	cmd.Flags().BoolVar(&service, "service", false, "a program, which has tokens only")
 	cmd.Flags().StringArrayVar(&roles, "role", nil, "model_user, model_developer, model_admin, auditor or security_admin, for all models; repeatable")
 	cmd.Flags().StringArrayVar(&groups, "group", nil, "group, which policies and grants may speak of; repeatable")
-	return cmd
+	return why(cmd, &reason)
 }
 
 func (e *enrolled) print(w io.Writer) error {
@@ -112,10 +119,11 @@ func userList(c *client) *cobra.Command {
 }
 
 func userSet(c *client) *cobra.Command {
+	var reason string
 	var roles, groups []string
 	cmd := &cobra.Command{
 		Use: "set NAME", Short: "Give an account other roles or groups", Args: cobra.ExactArgs(1),
-		Example: `  redoubt user set alice --role model_user --role auditor
+		Example: `  redoubt user set alice --role model_user --role auditor --reason 'audit of May'
   redoubt user set alice --role none`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			change := map[string]any{}
@@ -130,56 +138,60 @@ func userSet(c *client) *cobra.Command {
 			if len(change) == 0 {
 				return fmt.Errorf("nothing to set: give --role or --group, or 'none' for either")
 			}
+			change["reason"] = reason
 			return c.do(cmd.Context(), "PATCH", "/accounts/"+url.PathEscape(args[0]), change, nil)
 		},
 	}
 	cmd.Flags().StringArrayVar(&roles, "role", nil, "the roles from now on, or 'none'; repeatable")
 	cmd.Flags().StringArrayVar(&groups, "group", nil, "the groups from now on, or 'none'; repeatable")
-	return cmd
+	return why(cmd, &reason)
 }
 
 func userSwitch(c *client, verb string, disabled bool) *cobra.Command {
-	return &cobra.Command{
+	var reason string
+	return why(&cobra.Command{
 		Use: verb + " NAME", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an account", Args: cobra.ExactArgs(1),
 		Example: "  redoubt user " + verb + " alice",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.do(cmd.Context(), "PATCH", "/accounts/"+url.PathEscape(args[0]), map[string]bool{"disabled": disabled}, nil)
+			return c.do(cmd.Context(), "PATCH", "/accounts/"+url.PathEscape(args[0]), map[string]any{"disabled": disabled, "reason": reason}, nil)
 		},
-	}
+	}, &reason)
 }
 
 func userEnrol(c *client) *cobra.Command {
-	return &cobra.Command{
+	var reason string
+	return why(&cobra.Command{
 		Use: "enrol NAME", Short: "Take a person's password and factors away and give a new link", Args: cobra.ExactArgs(1),
 		Long: `Take a person's password and factors away and give a new link.
 
 For somebody who lost them, and for "admin", the first administrator of a server
 without a terminal. Make sure who asks: this is how accounts are taken over.`,
-		Example: `  redoubt user enrol alice`,
+		Example: `  redoubt user enrol alice --reason 'lost her phone, called her back'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var made enrolled
-			if err := c.do(cmd.Context(), "POST", "/accounts/"+url.PathEscape(args[0])+"/enrolment", nil, &made); err != nil {
+			if err := c.do(cmd.Context(), "POST", "/accounts/"+url.PathEscape(args[0])+"/enrolment?reason="+url.QueryEscape(reason), nil, &made); err != nil {
 				return err
 			}
 			return made.print(os.Stdout)
 		},
-	}
+	}, &reason)
 }
 
 func userRemove(c *client) *cobra.Command {
-	return &cobra.Command{
+	var reason string
+	return why(&cobra.Command{
 		Use: "remove NAME", Short: "Disable an account of somebody who left, and take its roles, groups and grants away", Args: cobra.ExactArgs(1),
-		Example: `  redoubt user remove alice`,
+		Example: `  redoubt user remove alice --reason 'left the company'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var gone struct {
 				Account string
 				Grants  []json.RawMessage
 			}
-			if err := c.do(cmd.Context(), "DELETE", "/accounts/"+url.PathEscape(args[0]), nil, &gone); err != nil {
+			if err := c.do(cmd.Context(), "DELETE", "/accounts/"+url.PathEscape(args[0])+"?reason="+url.QueryEscape(reason), nil, &gone); err != nil {
 				return err
 			}
 			fmt.Printf("%s: disabled, %d grants taken away\n", gone.Account, len(gone.Grants))
 			return nil
 		},
-	}
+	}, &reason)
 }

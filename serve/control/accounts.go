@@ -27,16 +27,38 @@ type newAccount struct {
 	Name   string   `json:"name" minLength:"1" maxLength:"128"`
 	Roles  []string `json:"roles,omitempty"`
 	Groups []string `json:"groups,omitempty"`
+	Reason string   `json:"reason,omitempty" maxLength:"1000" doc:"Why, for whoever reviews it."`
 }
 
 type accountChange struct {
 	Roles    *[]string `json:"roles,omitempty" doc:"The roles from now on."`
 	Groups   *[]string `json:"groups,omitempty" doc:"The groups from now on."`
 	Disabled *bool     `json:"disabled,omitempty" doc:"Disabling ends all sessions and tokens."`
+	Reason   string    `json:"reason,omitempty" maxLength:"1000" doc:"Why, for whoever reviews it."`
 }
 
 type accountID struct {
 	ID string `path:"id" doc:"The account's id, or the name it signs in with."`
+}
+
+// accountEnd is an account that loses its factors, or is removed.
+type accountEnd struct {
+	ID     string `path:"id" doc:"The account's id, or the name it signs in with."`
+	Reason string `query:"reason" maxLength:"1000" doc:"Why, for whoever reviews it."`
+}
+
+// reasonKey is where the reason of what a request asks for stands in its context.
+type reasonKey struct{}
+
+func withReason(ctx context.Context, reason string) context.Context {
+	return context.WithValue(ctx, reasonKey{}, reason)
+}
+
+// Reason is why whoever made a request asks for what it does to accounts, as he put
+// it: the log adds it to the entries that are made in its course.
+func Reason(ctx context.Context) string {
+	reason, _ := ctx.Value(reasonKey{}).(string)
+	return reason
 }
 
 // accounts are people and services.
@@ -56,12 +78,12 @@ func (a *API) accounts() {
 		return &body[identity.Account]{account}, err
 	})
 	add(a, http.MethodPatch, "/accounts/{id}", "change-account", "Change the roles or groups of an account, disable or enable it", a.changeAccount)
-	add(a, http.MethodPost, "/accounts/{id}/enrolment", "reenrol-account", "Take a person's factors away and give a new enrolment link", func(ctx context.Context, in *accountID) (*body[enrolled], error) {
+	add(a, http.MethodPost, "/accounts/{id}/enrolment", "reenrol-account", "Take a person's factors away and give a new enrolment link", func(ctx context.Context, in *accountEnd) (*body[enrolled], error) {
 		account, err := a.account(ctx, policy.Change, in.ID)
 		if err != nil {
 			return nil, err
 		}
-		secret, err := a.cfg.Identity.Reenrol(ctx, callerOf(ctx).Principal, account.ID)
+		secret, err := a.cfg.Identity.Reenrol(withReason(ctx, in.Reason), callerOf(ctx).Principal, account.ID)
 		return &body[enrolled]{enrolled{account, a.enrolment(secret)}}, err
 	})
 	add(a, http.MethodDelete, "/accounts/{id}", "remove-account", "Disable an account and take all its grants away, as when a person leaves", a.removeAccount)
@@ -91,6 +113,7 @@ func (a *API) createAccount(ctx context.Context, in *struct{ Body newAccount }) 
 		return nil, err
 	}
 	by, n := callerOf(ctx).Principal, in.Body
+	ctx = withReason(ctx, n.Reason)
 	if err := a.known(n.Roles); err != nil {
 		return nil, err
 	}
@@ -127,7 +150,7 @@ func (a *API) changeAccount(ctx context.Context, in *struct {
 	if err := a.known(roles); err != nil {
 		return nil, err
 	}
-	if err := a.cfg.Identity.SetAccount(ctx, by, account.ID, roles, groups, disabled); err != nil {
+	if err := a.cfg.Identity.SetAccount(withReason(ctx, in.Body.Reason), by, account.ID, roles, groups, disabled); err != nil {
 		return nil, err
 	}
 	account, err = a.cfg.Identity.Account(account.ID)
@@ -145,16 +168,19 @@ func (a *API) known(roles []string) error {
 	return nil
 }
 
-func (a *API) removeAccount(ctx context.Context, in *accountID) (*body[removed], error) {
+func (a *API) removeAccount(ctx context.Context, in *accountEnd) (*body[removed], error) {
 	account, err := a.account(ctx, policy.Delete, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	by := callerOf(ctx).Principal
-	if err := a.cfg.Identity.RemoveAccount(ctx, by, account.ID); err != nil {
+	if err := a.cfg.Identity.RemoveAccount(withReason(ctx, in.Reason), callerOf(ctx).Principal, account.ID); err != nil {
 		return nil, err
 	}
-	grants, err := a.cfg.Keeper.Leave(ctx, change(ctx, "the account was removed"), account.ID)
+	reason := "the account was removed"
+	if in.Reason != "" {
+		reason += ": " + in.Reason
+	}
+	grants, err := a.cfg.Keeper.Leave(ctx, change(ctx, reason), account.ID)
 	return &body[removed]{removed{account.ID, grants}}, err
 }
 

@@ -70,7 +70,7 @@ func (a *API) reviews() {
 		Grant string `path:"grant"`
 		Body  judgement
 	}) (*body[admin.Review], error) {
-		r, err := a.cfg.Keeper.Judge(ctx, change(ctx, in.Body.Reason), in.ID, in.Grant, in.Body.Verdict)
+		r, err := a.cfg.Keeper.Judge(withReason(ctx, in.Body.Reason), change(ctx, in.Body.Reason), in.ID, in.Grant, in.Body.Verdict)
 		return &body[admin.Review]{r}, err
 	})
 	add(a, http.MethodGet, "/models/{model}/access", "list-access", "Who can do what with a model, with a second factor, now: accounts that are not disabled", func(ctx context.Context, in *struct {
