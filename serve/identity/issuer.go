@@ -262,7 +262,7 @@ func (i *issuer) verified(c claims) (time.Time, error) {
 // shown is when the factors were shown that a token is about.
 func shown(c claims) (time.Time, error) {
 	t, ok, err := c.time("auth_time")
-	if !ok && err == nil {
+	if err == nil && (!ok || t.Unix() <= 0) { // as Glewlwyd has it
 		t, _, err = c.time("iat")
 		t = t.Add(-longAgo)
 	}

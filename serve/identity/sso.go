@@ -70,7 +70,8 @@ func (s *Service) BeginSignOn(ctx context.Context, issuerURL, ret string, again 
 	opts := []oauth2.AuthCodeOption{oidc.Nonce(v.Nonce), oauth2.S256ChallengeOption(v.Verifier)}
 	if again {
 		v.Again = s.now().Unix()
-		opts = append(opts, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+		// Some refuse 0, which would say the same.
+		opts = append(opts, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "1"))
 	} else {
 		// Whoever is asked how old a login may be says when it was (section 2).
 		opts = append(opts, oauth2.SetAuthURLParam("max_age", strconv.FormatInt(int64(s.cfg.Absolute/time.Second), 10)))

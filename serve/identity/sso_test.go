@@ -206,7 +206,7 @@ func TestSignOnStepUp(t *testing.T) {
 	m.claims = map[string]any{"sub": "s1", "acr": "mfa"}
 	address, flow, err := b.BeginSignOn(t.Context(), m.URL, "/", true)
 	ok(t, err)
-	if u := must(url.Parse(address))(t); u.Query().Get("prompt") != "login" || u.Query().Get("max_age") != "0" || u.Query().Get("code_challenge_method") != "S256" {
+	if u := must(url.Parse(address))(t); u.Query().Get("prompt") != "login" || u.Query().Get("max_age") != "1" || u.Query().Get("code_challenge_method") != "S256" {
 		t.Errorf("asked with %s", address)
 	}
 	ok(t, errOf2(b.FinishSignOn(t.Context(), flow, m.authorise(address), home)))
