@@ -209,7 +209,7 @@ func (l *login) post(ctx context.Context, path string, form url.Values, cookie s
 	case path == identity.TakeOverPath && a.StatusCode == http.StatusUnauthorized:
 		return nil, errors.New("the browser came too late, or again: begin anew")
 	case a.StatusCode == http.StatusUnauthorized:
-		return nil, fmt.Errorf("sign in at %s: the name, the password or the code is not right, or the code was used", l.base)
+		return nil, fmt.Errorf("sign in at %s: the name, the password or the code is not right, or the code was used (with a passkey, or through single sign-on: --browser)", l.base)
 	case a.StatusCode == http.StatusTooManyRequests:
 		return nil, fmt.Errorf("sign in at %s: too many attempts: wait before the next", l.base)
 	case a.StatusCode >= 400:
