@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -125,6 +127,39 @@ func TestHandOverWithoutSecondFactor(t *testing.T) {
 		_, err = b.HandOver(t.Context(), browser, challenge, home)
 		wants(t, err, SecondFactor, "an administrator without")
 	})
+}
+
+// Who comes by single sign-on hands over what the issuer said of him.
+func TestHandOverOfStrangers(t *testing.T) {
+	b, m, _ := ssoSetUp(t, nil)
+	for _, c := range []struct {
+		claims map[string]any
+		late   time.Duration
+		want   Kind
+	}{
+		{map[string]any{"sub": "s1", "roles": "ml-admins", "amr": []string{"mfa"}}, 0, ""},
+		{map[string]any{"sub": "s1", "roles": "ml-admins", "amr": []string{"mfa"}}, handOverFresh + time.Second, SecondFactor},
+		{map[string]any{"sub": "s1", "roles": "ml-admins"}, 0, SecondFactor},
+		{map[string]any{"sub": "s2", "roles": "users"}, time.Minute, ""},
+	} {
+		m.claims = c.claims
+		flow, back := b.visitTo(t, m, false)
+		browser, _, err := b.FinishSignOn(t.Context(), flow, back, home)
+		ok(t, err)
+		b.advance(c.late)
+		code, err := b.HandOver(t.Context(), browser, challenge, home)
+		if c.want != "" {
+			wants(t, err, c.want, fmt.Sprint(c.claims, c.late))
+			continue
+		}
+		ok(t, err)
+		taken := must(b.TakeOver(t.Context(), code, verifier, home))(t)
+		program, one := must(b.Authenticate(t.Context(), Credentials{Session: taken}))(t), must(b.Current(browser))(t)
+		one.Credential = program.Credential
+		if !reflect.DeepEqual(program, one) {
+			t.Errorf("the program is %+v, and the browser %+v", program, one)
+		}
+	}
 }
 
 func TestHandOverCode(t *testing.T) {
