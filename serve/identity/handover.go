@@ -20,8 +20,8 @@ const (
 	TakeOverPath = "/auth/takeover"
 )
 
-// HandOverCode is what the pages and the program that sent somebody there both show, so that
-// he sees whether he allows the one that he runs.
+// HandOverCode is what the pages and the program that sent somebody there both show,
+// so that he sees whether he allows the one that he runs.
 func HandOverCode(challenge string) string {
 	sum := sha256.Sum256([]byte("redoubt handover " + challenge))
 	text := base32.StdEncoding.EncodeToString(sum[:5])
@@ -61,7 +61,7 @@ func (s *Service) handing(cookie string) (*session, *Account, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// Strangers show theirs to their issuer: these have, or are not asked.
+	// A stranger's factors are with his issuer: who showed any there can do so again.
 	if a.SecondFactor || a.administers() || !e.Verified.IsZero() {
 		err = s.Verified(e.principal(a), handOverFresh)
 	}
