@@ -91,16 +91,22 @@ func typing(t *testing.T, lines ...string) *typed {
 	return &typed{in: f}
 }
 
-// Who administers signs in from afar, administers, and signs out.
-func TestLogin(t *testing.T) {
+// loginFor is gatewayFor, and a login there of somebody who has never signed in.
+func loginFor(t *testing.T) (address, ca, seed string, l *login) {
+	t.Helper()
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	address, ca, seed := gatewayFor(t)
-	c := &client{server: address, ca: ca}
-	l, err := c.newLogin()
+	address, ca, seed = gatewayFor(t)
+	l, err := (&client{server: address, ca: ca}).newLogin()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(l.http.CloseIdleConnections)
+	return address, ca, seed, l
+}
+
+// Who administers signs in from afar, administers, and signs out.
+func TestLogin(t *testing.T) {
+	address, ca, seed, l := loginFor(t)
 	list := func() (int, error) {
 		var all struct{ Accounts []struct{ Name string } }
 		err := (&client{server: address, ca: ca}).do(t.Context(), "GET", "/accounts", nil, &all)
@@ -152,15 +158,8 @@ func TestLogin(t *testing.T) {
 
 // A browser signs in, is asked, allows it, and comes back to the program.
 func TestLoginInBrowser(t *testing.T) {
-	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
-	address, ca, seed := gatewayFor(t)
-	c := &client{server: address, ca: ca}
-	l, err := c.newLogin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.http.CloseIdleConnections)
-	transport, err := c.transport()
+	address, ca, seed, l := loginFor(t)
+	transport, err := (&client{server: address, ca: ca}).transport()
 	if err != nil {
 		t.Fatal(err)
 	}
