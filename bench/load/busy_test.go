@@ -18,7 +18,7 @@ func TestBusy(t *testing.T) {
 			t.Fatal(err)
 		}
 		work()
-		busy, err := before.busy(self)
+		busy, _, err := before.busy(self)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,5 +36,19 @@ func TestBusy(t *testing.T) {
 	}
 	if _, err := spend([]int{1 << 30}); err == nil {
 		t.Error("the time of a process that is not there was read")
+	}
+}
+
+// The time that a hypervisor took is the eighth number of each processor's line; the
+// first line sums them up.
+func TestStolen(t *testing.T) {
+	took, processors, err := stolen("cpu  9 9 9 9 9 9 9 7 0 0\ncpu0 1 2 3 4 5 6 7 5 0 0\ncpu1 1 2 3 4 5 6 7 2 0 0\nintr 1 2 3 4 5 6 7 8 9\n\n")
+	if took != 70*time.Millisecond || processors != 2 || err != nil {
+		t.Errorf("%v of %d processors, %v; want 70ms of 2", took, processors, err)
+	}
+	for _, stat := range []string{"", "cpu  9 9 9 9 9 9 9 7 0 0\n", "cpu0 1 2 3\n", "cpu0 1 2 3 4 5 6 7 x\n"} {
+		if _, _, err := stolen(stat); err == nil {
+			t.Errorf("%q was read", stat)
+		}
 	}
 }

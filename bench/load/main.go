@@ -117,11 +117,11 @@ func (l *load) run() error {
 	}
 	took := time.Since(from)
 	if len(l.servers) > 0 {
-		busy, err := before.busy(l.servers)
+		busy, stolen, err := before.busy(l.servers)
 		if err != nil {
 			return err
 		}
-		fmt.Printf("processors %.0f %% busy\n", 100*busy)
+		fmt.Printf("processors %.0f %% busy, %.1f %% stolen\n", 100*busy, 100*stolen)
 	}
 	return l.print(outcomes, took)
 }

@@ -12,6 +12,14 @@
 # are at 95 % confidence (the order statistics of a binomial, from six rounds on) and
 # the rounds' ranges.
 #
+# On a virtual machine the host takes processors away now and then, for milliseconds,
+# and a call of three processes meets that more often than one of two: where more than
+# half of the hundredth that p99 leaves out is stolen, it tells of the host. So what is
+# added comes twice, of all rounds and of those in which at most 0.5 % of the
+# processors' time was stolen, each server's own. Those have no pairs, so what is added
+# is the median of all differences between one server's and the other's (Hodges and
+# Lehmann), and its interval the one that goes with Mann and Whitney's test.
+#
 #   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
 #
 # proxy measures both for a gateway in front of bare, which asks it over TLS, against
@@ -93,15 +101,30 @@ fi
 send $bare -for 2s >/dev/null
 send $other -for 2s >/dev/null
 send $gateway -for 2s >/dev/null
-busy() { sed -n 's/processors \([0-9]*\) % busy/\1/p'; }
+busy() { sed -n 's/processors \([0-9]*\) % busy.*/\1/p'; }
 rate() { sed -n 's/.* s, \([0-9]*\) a second.*/\1/p'; }
 median() {
-	sort -n | awk '{ v[NR] = $1 } END {
+	sort -g | awk '{ v[NR] = $1 } END {
 		printf "%.2f (", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2
 		p = below = exp(-NR * log(2)) # that fewer than k rounds lie below the median, which is to be 2.5 % at most
 		for (k = 0; below <= 0.025; below += p) { k++; p *= (NR - k + 1) / k }
 		if (k > 0) printf "95 %% confidence %.2f to %.2f; ", v[k], v[NR + 1 - k]
 		printf "%.2f to %.2f, %d rounds)", v[1], v[NR], NR
+	}'
+}
+# undisturbed SERVER BASE: what one adds to the p99 of the other
+undisturbed() {
+	paste "$dir/stolen.$1" "$dir/p99.$1" "$dir/stolen.$2" "$dir/p99.$2" | awk '
+		$1 <= 0.5 { a[m++] = $2 }
+		$3 <= 0.5 { b[n++] = $4 }
+		END {
+			for (i = 0; i < m; i++) for (j = 0; j < n; j++) print a[i] - b[j], m, n
+		}' | sort -g | awk '{ v[NR] = $1; m = $2; n = $3 } END {
+		if (!NR) { print "there were none"; exit }
+		printf "%.2f (", (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2
+		k = int(NR / 2 - 1.96 * sqrt(NR * (m + n + 1) / 12))
+		if (k > 0) printf "95 %% confidence %.2f to %.2f; ", v[k], v[NR + 1 - k]
+		printf "%d rounds and %d)", m, n
 	}'
 }
 plain=$other reverse=$other bases="plain bare"
@@ -115,6 +138,7 @@ round() {
 		cat "$dir/out"
 		rate <"$dir/out" >>"$dir/rate.$server"
 		busy <"$dir/out" >>"$dir/busy.$server"
+		sed -n 's/.* busy, \([0-9.]*\) % stolen/\1/p' "$dir/out" >>"$dir/stolen.$server"
 		sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
 	done
 }
@@ -135,13 +159,15 @@ half() {
 }
 # latency RATE WHICH
 latency() {
-	rm -f "$dir"/p99.* "$dir"/busy.*
+	rm -f "$dir"/p99.* "$dir"/busy.* "$dir"/stolen.*
 	for i in $(seq "$rounds"); do round -rate "$1"; done
 	for base in $bases; do
 		echo "p99 at $1 a second, $2, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
+		echo "    in rounds with at most 0.5 % stolen: $(undisturbed gateway $base)"
 	done
 	for server in $bases gateway; do
 		echo "processors busy at $1 a second with $server, %: $(median <"$dir/busy.$server")"
+		echo "processors stolen at $1 a second with $server, %: $(median <"$dir/stolen.$server")"
 	done
 }
 if [ "$what" = throughput ]; then
