@@ -177,6 +177,8 @@ func TestNarrow(t *testing.T) {
 		{dp.AddRemove, 1e-8, []account.Step{{gauss(1, account.Poisson{Rate: 0.001}), 1}}},
 		// One direction has no loss as great as that of the other.
 		{dp.AddRemove, 1e-8, []account.Step{{gauss(1, account.Poisson{Rate: 0.033}), 54}}},
+		// Atoms at distances of many kinds.
+		{dp.AddRemove, 2.261751530852109e-08, []account.Step{{account.DiscreteGaussian{Sigma: 1.1391020906292024, Clip: 1, Sampler: account.Poisson{Rate: 0.001}}, 42}}},
 		// The loss is so great that e^-L falls much from one point to the next.
 		{dp.Replace, 3e-7, []account.Step{{point(0.123), 29}, {point(1.008), 58}, {gauss(1, account.Poisson{Rate: 1}), 55}}},
 	} {

@@ -203,7 +203,8 @@ type search struct {
 }
 
 // answer asks in every direction and then narrows the worst answer, as long as it
-// is wide and the transform not too large; the largest are for the widest.
+// is wide and the transform not too large; the largest are for the widest, whose
+// losses are atoms at distances of many kinds, as with a rare sample and discrete noise.
 func (c *composition) answer(q question) Interval {
 	if slices.ContainsFunc(c.directions, func(d []repeated) bool { return len(d) == 0 }) {
 		return Interval{} // nothing is released
@@ -220,7 +221,7 @@ func (c *composition) answer(q question) Interval {
 	for {
 		worst := slices.MaxFunc(all, func(a, b *search) int { return cmp.Compare(a.best.Upper, b.best.Upper) })
 		wide := (worst.best.Upper - worst.best.Lower) / worst.best.Upper / q.width
-		if c.grid != 0 || worst.points > maxWindow || !(wide > 1) || worst.points > maxWindow/4 && wide < 10 {
+		if c.grid != 0 || worst.points > 4*maxWindow || !(wide > 1) || worst.points > maxWindow/4 && wide < 10 {
 			break
 		}
 		if wide > 20 && worst.points <= maxWindow/16 { // one step more will not do
