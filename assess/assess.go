@@ -24,6 +24,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -58,6 +59,9 @@ type Target struct {
 	Imitate func(ctx context.Context, x *tensor.Tensor, answers []int) (*model.Local, error)
 	// Integer is set where the model takes whole numbers.
 	Integer bool
+	// Whole marks the elements of a sample that the model takes as whole numbers,
+	// nil if none or unknown. Where only some are, the data must have a schema.
+	Whole []bool
 	// Forest is the model as a tree ensemble, nil if it is none; it is believed
 	// after it has agreed with the model on the samples.
 	Forest *tree.Ensemble
@@ -66,9 +70,14 @@ type Target struct {
 // Local is a model file as a target.
 func Local(m *model.Local) Target {
 	access, why := m.Access()
-	forest, _ := tree.Read(m.File()) // a model of another kind, or one that cannot be read, has none
+	file := m.File()
+	if len(file.Graph.Feeds()) > 1 {
+		file = m.Prepared() // which has one
+	}
+	forest, _ := tree.Read(file) // a model of another kind, or one that cannot be read, has none
 	t := Target{
 		Integer: m.Integer(),
+		Whole:   m.Whole(),
 		Forest:  forest,
 		Open: func() (model.Scores, func()) {
 			f := m.Fork()
@@ -339,6 +348,15 @@ func (d *driver) checkShape() error {
 	}
 	if !slices.Equal(x.Shape[1:], d.target.Sample) {
 		return fmt.Errorf("assess: samples have shape %v, the model takes %v", x.Shape[1:], d.target.Sample)
+	}
+	for j, whole := range d.target.Whole {
+		switch c := d.set.Columns; {
+		case !whole:
+		case c == nil && !d.target.Integer:
+			return errors.New("assess: some of the model's inputs hold whole numbers: give the data a schema that says which")
+		case c != nil && c[j].Kind == data.Numeric && (c[j].Step == 0 || c[j].Step != math.Trunc(c[j].Step)):
+			return fmt.Errorf("assess: column %q goes to an input of whole numbers: make it integer in the schema", c[j].Name)
+		}
 	}
 	return nil
 }

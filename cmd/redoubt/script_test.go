@@ -67,6 +67,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REDOUBT_ORT", rt.Path())
 			e.Setenv("DATA", shared)
+			e.Setenv("LOANS", filepath.Join(need.Root(t), "cmd", "redoubt", "testdata", "loans"))
 			e.Setenv("DOCS", filepath.Join(need.Root(t), "docs"))
 			e.Setenv("SIGNED", filepath.Join(need.Root(t), "supply", "sign", "testdata"))
 			for _, name := range []string{"REST", "GRPC", "ADMIN", "REST2", "ADMIN2"} {

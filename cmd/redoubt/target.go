@@ -32,7 +32,7 @@ func (a *app) open(ctx context.Context, path string, f *assessFlags, cfg *assess
 		return nil, nil, err
 	}
 	l, err := model.Open(ctx, rt, path, model.Config{
-		Input: f.Input, Output: f.Output, Sample: set.X.Shape[1:], Mean: f.Mean, Std: f.Std, Layout: f.Layout,
+		Input: f.Input, Output: f.Output, Sample: set.X.Shape[1:], Mean: f.Mean, Std: f.Std, Layout: f.Layout, Columns: columnsOf(set),
 	})
 	if err != nil {
 		return nil, nil, err
@@ -45,6 +45,19 @@ func (a *app) open(ctx context.Context, path string, f *assessFlags, cfg *assess
 		return nil, nil, err
 	}
 	return set, l, nil
+}
+
+// columnsOf names the column of a table that each element of a sample comes from, as
+// far as the data does.
+func columnsOf(set *data.Set) []string {
+	if set.Columns == nil {
+		return set.Features
+	}
+	names := make([]string, len(set.Columns))
+	for j, c := range set.Columns {
+		names[j] = c.Source
+	}
+	return names
 }
 
 // shaped is a model that samples are fitted to.

@@ -21,7 +21,7 @@ const labelProbes = 64
 // given the benefit of the doubt.
 func (s *shared) contradiction(ctx context.Context) error {
 	name := labelOutput(s.file.Graph)
-	if name == "" || !s.batch || s.cfg.Raw || s.prep.integer || s.cfg.Mean != nil || s.cfg.Std != nil {
+	if name == "" || !s.batch || s.cfg.Raw || s.prep.whole != nil || s.cfg.Mean != nil || s.cfg.Std != nil {
 		return nil
 	}
 	x := tensor.New(append([]int{labelProbes}, s.Sample()...)...)
@@ -77,9 +77,7 @@ func (s *shared) labels(ctx context.Context, name string, x *tensor.Tensor) ([]i
 		return nil, err
 	}
 	defer session.Close()
-	dims := []int64{int64(x.Rows())}
-	dims = append(dims, s.prep.sample...)
-	out, err := session.RunTensors(ctx, map[string]*onnx.Tensor{session.Inputs()[0]: onnx.FloatTensor("x", x.Data, dims...)})
+	out, err := session.RunTensors(ctx, s.prep.feeds(s.file.Graph.Feeds(), x))
 	if err != nil {
 		return nil, err
 	}

@@ -30,9 +30,11 @@ func TestLabelsAgainstScores(t *testing.T) {
 		m       *onnx.Model
 		refused bool
 	}{
-		"agreeing":     {labelled("ArgMax", 0), false},
-		"contradicted": {labelled("ArgMin", 0), true},
-		"from ten":     {labelled("ArgMin", 10), false},
+		"agreeing":              {labelled("ArgMax", 0), false},
+		"contradicted":          {labelled("ArgMin", 0), true},
+		"from ten":              {labelled("ArgMin", 10), false},
+		"columns, agreeing":     {inFloats(columnar(labelled("ArgMax", 0), onnx.Float)), false},
+		"columns, contradicted": {inFloats(columnar(labelled("ArgMin", 0), onnx.Float)), true},
 	} {
 		l, err := model.New(t.Context(), orttest.Runtime(t), c.m, model.Config{})
 		if refused := err != nil && strings.Contains(err.Error(), "contradict"); refused != c.refused {
@@ -42,4 +44,12 @@ func TestLabelsAgainstScores(t *testing.T) {
 			l.Close()
 		}
 	}
+}
+
+// inFloats has every input hold float32.
+func inFloats(m *onnx.Model) *onnx.Model {
+	for _, in := range m.Graph.Inputs {
+		in.Type.Tensor.Elem = onnx.Float
+	}
+	return m
 }

@@ -250,9 +250,13 @@ func (s *shared) Probability() string { return s.prep.probability }
 // Batched reports whether one run takes many samples.
 func (s *shared) Batched() bool { return s.batch }
 
-// Integer reports whether the file's input holds integers; samples are rounded
+// Integer reports whether all that the file takes are integers; samples are rounded
 // on their way in.
 func (s *shared) Integer() bool { return s.prep.integer }
+
+// Whole marks the elements of a sample that the file takes as integers, nil if there
+// are none.
+func (s *shared) Whole() []bool { return slices.Clone(s.prep.whole) }
 
 // Access is WhiteBox, or ScoresOnly with the reason why gradients cannot be
 // had.

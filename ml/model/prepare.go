@@ -12,11 +12,17 @@ import (
 // Config says how to read a model. The zero value suits a classifier with one
 // input and one output.
 type Config struct {
-	Input  string // name of the only input; "" means whatever it is called
+	Input  string // name of the only input; "" means whatever it is called, or all of them
 	Output string // output to read; "" means the first of floats
 	// Sample is the shape of one sample, needed where the file leaves a
 	// dimension other than the batch open; nil otherwise.
 	Sample []int
+	// Columns names the column of a table that each element of a sample comes
+	// from, nil where the data names none. A model with several inputs, each some
+	// columns of a table, is read as one that takes whole rows: inputs called like
+	// columns take these, in whatever order; inputs of which none is take them in
+	// the order of both.
+	Columns []string
 	// Mean and Std normalise inputs inside the model: one number, or one a
 	// channel. Nil means the model takes inputs as they come.
 	Mean, Std []float64
@@ -43,8 +49,10 @@ const (
 type prepared struct {
 	model       *onnx.Model
 	sample      []int64
-	integer     bool   // the file's input holds integers
-	probability string // operator looked beneath: "Softmax", "Sigmoid" or ""
+	parts       [][]int64 // the elements that each of several inputs takes; nil where there is one
+	whole       []bool    // the elements that the file takes as integers; nil if none
+	integer     bool      // all are
+	probability string    // operator looked beneath: "Softmax", "Sigmoid" or ""
 }
 
 // prepare rewrites a copy of the file's model, for batches of any size if
@@ -79,31 +87,46 @@ func prepare(file *onnx.Model, cfg Config, batch bool) (*prepared, error) {
 // wants.
 func (p *prepared) takeInput(cfg Config) error {
 	g := p.model.Graph
+	if feeds := g.Feeds(); len(feeds) > 1 && cfg.Input == "" {
+		return p.takeColumns(cfg, feeds)
+	}
 	in, err := chooseInput(g.Feeds(), cfg.Input)
 	if err != nil {
 		return err
 	}
-	t := in.Type.Tensor
 	if p.sample, err = sampleShape(in, cfg.Sample); err != nil {
 		return err
 	}
-	norm, x, err := normalise(cfg, len(p.sample))
+	front, x, err := normalise(cfg, len(p.sample))
 	if err != nil {
 		return err
 	}
-	g.Initializers = append(g.Initializers, norm.weights...)
-	if !t.Elem.IsFloat() {
-		p.integer = true
-		norm.nodes = append(norm.nodes, onnx.NewNode("Round", []string{x}, []string{"redoubt.round"}))
-		x = "redoubt.round"
+	if p.integer = !in.Type.Tensor.Elem.IsFloat(); p.integer {
+		p.whole = slices.Repeat([]bool{true}, tensorLen(p.sample))
 	}
-	last := onnx.NewNode("Identity", []string{x}, []string{in.Name})
-	if t.Elem != onnx.Float {
-		last = onnx.NewNode("Cast", []string{x}, []string{in.Name}, onnx.IntAttr("to", int64(t.Elem)))
-	}
-	g.Nodes = append(append(norm.nodes, last), g.Nodes...)
-	g.Inputs = []*onnx.Value{floats(inputName, append([]int64{-1}, p.sample...))}
+	front.enter(x, in)
+	p.begin(front)
 	return nil
+}
+
+// begin puts nodes that lead from redoubt.x to what was the input before the graph.
+func (p *prepared) begin(front piece) {
+	g := p.model.Graph
+	g.Nodes, g.Initializers = append(front.nodes, g.Nodes...), append(g.Initializers, front.weights...)
+	g.Inputs = []*onnx.Value{floats(inputName, append([]int64{-1}, p.sample...))}
+}
+
+// enter leads x to an input of the file, rounded for one of whole numbers.
+func (p *piece) enter(x string, in *onnx.Value) {
+	elem := in.Type.Tensor.Elem
+	if !elem.IsFloat() {
+		x = p.node("Round", []string{x}, "redoubt."+in.Name+".round")
+	}
+	if elem == onnx.Float {
+		p.node("Identity", []string{x}, in.Name)
+	} else {
+		p.node("Cast", []string{x}, in.Name, onnx.IntAttr("to", int64(elem)))
+	}
 }
 
 func chooseInput(feeds []*onnx.Value, want string) (*onnx.Value, error) {
@@ -112,29 +135,33 @@ func chooseInput(feeds []*onnx.Value, want string) (*onnx.Value, error) {
 		names[i] = v.Name
 	}
 	for _, v := range feeds {
-		if v.Name != want && (want != "" || len(feeds) > 1) {
+		if v.Name != want && want != "" {
 			continue
 		}
-		if v.Type == nil || v.Type.Tensor == nil || !v.Type.Tensor.HasShape || len(v.Type.Tensor.Dims) == 0 {
-			return nil, fmt.Errorf("input %q is not a tensor with a batch dimension", v.Name)
-		}
-		if e := v.Type.Tensor.Elem; e == onnx.String || e.Bits() < 8 {
-			return nil, fmt.Errorf("input %q holds %v, which cannot be perturbed as numbers", v.Name, e)
+		if err := perturbable(v); err != nil {
+			return nil, err
 		}
 		if len(feeds) > 1 {
-			return nil, manyInputs(names)
+			return nil, fmt.Errorf("the model has %d inputs (%s), and samples would fill one: name none, if they are columns of a table, "+
+				"or export the model with the others as constants of the graph", len(names), strings.Join(names, ", "))
 		}
 		return v, nil
 	}
 	if want == "" {
-		return nil, manyInputs(names)
+		return nil, errors.New("the model has no input")
 	}
 	return nil, fmt.Errorf("the model has no input %q, only %s", want, strings.Join(names, ", "))
 }
 
-// manyInputs is the refusal of a model with inputs that the samples do not fill.
-func manyInputs(names []string) error {
-	return fmt.Errorf("the model has %d inputs (%s), and samples fill one: export it with the others as constants of the graph", len(names), strings.Join(names, ", "))
+// perturbable refuses inputs that are no batches of numbers.
+func perturbable(v *onnx.Value) error {
+	if v.Type == nil || v.Type.Tensor == nil || !v.Type.Tensor.HasShape || len(v.Type.Tensor.Dims) == 0 {
+		return fmt.Errorf("input %q is not a tensor with a batch dimension", v.Name)
+	}
+	if e := v.Type.Tensor.Elem; e == onnx.String || e.Bits() < 8 {
+		return fmt.Errorf("input %q holds %v, which cannot be perturbed as numbers", v.Name, e)
+	}
+	return nil
 }
 
 // sampleShape is the declared shape without the batch; given fills what the

@@ -202,11 +202,16 @@ func TestEveryMode(t *testing.T) {
 		&onnx.Attr{Name: "offset", Type: onnx.AttrFloats, Floats: []float32{0.1, -0.2, 0.3}},
 		&onnx.Attr{Name: "scale", Type: onnx.AttrFloats, Floats: []float32{2, -1.5, 0.7}})
 	scaler.Domain = "ai.onnx.ml"
+	vectorizer := onnx.NewNode("FeatureVectorizer", []string{"b", "a"}, []string{"v"}, onnx.IntsAttr("inputdimensions", 2, 1))
+	vectorizer.Domain = "ai.onnx.ml"
 	behind := func(pre ...*onnx.Node) *onnx.Model {
 		n := every()
 		n.Inputs[0] = pre[len(pre)-1].Outputs[0]
 		m := graph(onnx.Float, 3, 3, append(pre, n)...)
-		m.Graph.Initializers = []*onnx.Tensor{onnx.FloatTensor("k", []float32{3, 0.3, -1.1}, 3), onnx.FloatTensor("one", []float32{1.7})}
+		m.Graph.Initializers = []*onnx.Tensor{
+			onnx.FloatTensor("k", []float32{3, 0.3, -1.1}, 3), onnx.FloatTensor("one", []float32{1.7}),
+			onnx.IntTensor("third first", []int64{2, 0}, 2), onnx.IntTensor("last", []int64{-1}, 1),
+		}
 		return m
 	}
 	for name, m := range map[string]*onnx.Model{
@@ -214,6 +219,11 @@ func TestEveryMode(t *testing.T) {
 		"scaler": behind(scaler),
 		"arithmetic": behind(onnx.NewNode("Mul", []string{"k", "x"}, []string{"a"}), onnx.NewNode("Sub", []string{"one", "a"}, []string{"b"}),
 			onnx.NewNode("Div", []string{"b", "k"}, []string{"c"}), onnx.NewNode("Add", []string{"c", "one"}, []string{"d"})),
+		"joined": behind(onnx.NewNode("Gather", []string{"x", "third first"}, []string{"a"}, onnx.IntAttr("axis", 1)),
+			onnx.NewNode("Mul", []string{"a", "one"}, []string{"b"}), onnx.NewNode("Gather", []string{"x", "last"}, []string{"c"}, onnx.IntAttr("axis", 1)),
+			onnx.NewNode("Round", []string{"c"}, []string{"d"}), onnx.NewNode("Concat", []string{"b", "d"}, []string{"e"}, onnx.IntAttr("axis", -1))),
+		"vectorised": behind(onnx.NewNode("Gather", []string{"x", "last"}, []string{"a"}, onnx.IntAttr("axis", 1)),
+			onnx.NewNode("Gather", []string{"x", "third first"}, []string{"b"}, onnx.IntAttr("axis", 1)), vectorizer),
 	} {
 		l, err := model.New(t.Context(), rt, m, model.Config{Raw: true})
 		if err != nil {
