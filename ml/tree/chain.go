@@ -119,7 +119,7 @@ func (t *tracer) columns(value string, depth int) ([]column, error) {
 			return nil, err
 		}
 	}
-	if t.left -= len(out); t.left < 0 {
+	if t.left -= 1 + len(out); t.left < 0 {
 		return nil, fmt.Errorf("more than %d columns lie before the trees", mostColumns)
 	}
 	return out, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -290,6 +291,24 @@ func TestDamagedTrees(t *testing.T) {
 		damage.do(n)
 		if _, err := tree.Read(graph(onnx.Float, 3, 3, n)); err == nil || !strings.Contains(err.Error(), damage.want) {
 			t.Errorf("%s: got %v, want %q", name, err, damage.want)
+		}
+	}
+}
+
+// A value that is joined with itself again and again is given up in time, be it empty.
+func TestJoinedWithoutEnd(t *testing.T) {
+	for _, width := range []int64{3, 0} {
+		nodes := []*onnx.Node{}
+		from := "x"
+		for i := range 60 {
+			to := fmt.Sprint("twice", i)
+			nodes = append(nodes, onnx.NewNode("Concat", []string{from, from}, []string{to}, onnx.IntAttr("axis", 1)))
+			from = to
+		}
+		n := every()
+		n.Inputs[0] = from
+		if _, err := tree.Read(graph(onnx.Float, width, 3, append(nodes, n)...)); err == nil || !strings.Contains(err.Error(), "columns lie before the trees") {
+			t.Errorf("width %d: %v", width, err)
 		}
 	}
 }
