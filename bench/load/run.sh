@@ -16,9 +16,10 @@
 # and a call of three processes meets that more often than one of two: where more than
 # half of the hundredth that p99 leaves out is stolen, it tells of the host. So what is
 # added comes twice, of all rounds and of those in which at most 0.5 % of the
-# processors' time was stolen, each server's own. Those have no pairs, so what is added
-# is the median of all differences between one server's and the other's (Hodges and
-# Lehmann), and its interval the one that goes with Mann and Whitney's test.
+# processors' time was stolen, each server's own: of a server that had fewer than half
+# of its rounds so, more are taken, at most as many again. Those have no pairs, so what
+# is added is the median of all differences between one server's and the other's (Hodges
+# and Lehmann), and its interval the one that goes with Mann and Whitney's test.
 #
 #   bench/load/run.sh [throughput|latency|proxy|soak]      # the first two by default
 #
@@ -114,9 +115,9 @@ median() {
 }
 # undisturbed SERVER BASE: what one adds to the p99 of the other
 undisturbed() {
-	paste "$dir/stolen.$1" "$dir/p99.$1" "$dir/stolen.$2" "$dir/p99.$2" | awk '
-		$1 <= 0.5 { a[m++] = $2 }
-		$3 <= 0.5 { b[n++] = $4 }
+	paste "$dir/stolen.$1" "$dir/p99.$1" "$dir/stolen.$2" "$dir/p99.$2" | awk -F'\t' '
+		$1 != "" && $1 <= 0.5 { a[m++] = $2 }
+		$3 != "" && $3 <= 0.5 { b[n++] = $4 }
 		END {
 			for (i = 0; i < m; i++) for (j = 0; j < n; j++) print a[i] - b[j], m, n
 		}' | sort -g | awk '{ v[NR] = $1; m = $2; n = $3 } END {
@@ -129,17 +130,30 @@ undisturbed() {
 }
 plain=$other reverse=$other bases="plain bare"
 [ "$what" != proxy ] || bases="reverse bare"
-# each server of a round in turn, and what became of it for the summary
+# measure SERVER ...: one round of it, and what became of it for the summary
+measure() {
+	server=$1
+	shift
+	eval "address=\$$server"
+	echo "== $server, $*"
+	send $address "$@" -callers "$callers" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
+	cat "$dir/out"
+	rate <"$dir/out" >>"$dir/rate.$server"
+	busy <"$dir/out" >>"$dir/busy.$server"
+	sed -n 's/.* busy, \([0-9.]*\) % stolen/\1/p' "$dir/out" >>"$dir/stolen.$server"
+	sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
+}
+# each server of a round in turn
 round() {
+	for server in $bases gateway; do measure $server "$@"; done
+}
+# more rounds of servers that the host disturbed
+again() {
 	for server in $bases gateway; do
-		eval "address=\$$server"
-		echo "== $server, $*"
-		send $address "$@" -callers "$callers" -for "$each" >"$dir/out" || { cat "$dir/out"; exit 1; }
-		cat "$dir/out"
-		rate <"$dir/out" >>"$dir/rate.$server"
-		busy <"$dir/out" >>"$dir/busy.$server"
-		sed -n 's/.* busy, \([0-9.]*\) % stolen/\1/p' "$dir/out" >>"$dir/stolen.$server"
-		sed -n 's/.*p99 \([^ ]*\) .*/\1/p' "$dir/out" | awk '/µs/{ print $0 / 1000; next } /ms/{ print $0 + 0; next } { print $0 * 1000 }' >>"$dir/p99.$server"
+		for i in $(seq "$rounds"); do
+			[ $((2 * $(awk '$1 <= 0.5' "$dir/stolen.$server" | wc -l))) -lt "$rounds" ] || break
+			measure $server "$@"
+		done
 	done
 }
 if [ "$what" != latency ] && [ "$what${RATE:+ at a rate}" != "proxy at a rate" ]; then
@@ -161,8 +175,10 @@ half() {
 latency() {
 	rm -f "$dir"/p99.* "$dir"/busy.* "$dir"/stolen.*
 	for i in $(seq "$rounds"); do round -rate "$1"; done
+	for server in $bases gateway; do cp "$dir/p99.$server" "$dir/pairs.$server"; done
+	again -rate "$1"
 	for base in $bases; do
-		echo "p99 at $1 a second, $2, gateway less $base, ms: $(paste "$dir/p99.gateway" "$dir/p99.$base" | awk '{ print $1 - $2 }' | median)"
+		echo "p99 at $1 a second, $2, gateway less $base, ms: $(paste "$dir/pairs.gateway" "$dir/pairs.$base" | awk '{ print $1 - $2 }' | median)"
 		echo "    in rounds with at most 0.5 % stolen: $(undisturbed gateway $base)"
 	done
 	for server in $bases gateway; do
