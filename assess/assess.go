@@ -52,10 +52,10 @@ type Target struct {
 	// Metered is set where each answer costs somebody something: checks then look
 	// at fewer samples.
 	Metered bool
-	// Imitate trains a network of the target's shape on samples and the
-	// target's answers to them; nil where that cannot be done.
 	// Network reads the target for certificates; nil where there is no graph.
 	Network func() (*certify.Network, error)
+	// Imitate trains a network of the target's shape on samples and the
+	// target's answers to them; nil where that cannot be done.
 	Imitate func(ctx context.Context, x *tensor.Tensor, answers []int) (*model.Local, error)
 	// Integer is set where the model takes whole numbers.
 	Integer bool
